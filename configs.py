@@ -1,0 +1,203 @@
+"""The environment, read once and checked: every setting of the job, and the label sets.
+
+Knows nothing of the Hub, torch or files. Importing it reads nothing.
+"""
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from errors import SettingsError
+
+urgency2id = {"NORMAL": 0, "URGENT": 1, "HIGHLY URGENT": 2}
+id2urgency = {i: name for name, i in urgency2id.items()}
+department2id = {
+    "Municipal Governance & Community Services": 0,
+    "Education, Health & Social Welfare": 1,
+    "Infrastructure, Utilities & Natural Resources": 2,
+    "Security & Law Enforcement": 3,
+}
+id2department = {i: name for name, i in department2id.items()}
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("should be a full URL such as https://owner-space.hf.space/predict")
+    if parts.username or parts.password:
+        raise ValueError("should not hold a password; put it into API_TOKEN")
+    return value
+
+
+RepoId = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=96)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class BaseConfig(BaseSettings):
+    """The settings that both label sets share. A field `like_this` is the variable LIKE_THIS."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    label2id: ClassVar[dict[str, int]]
+    label: Literal["urgency", "department"]
+
+    # who and where
+    hf_token: SecretStr = Field(min_length=1, description="a token that may write to the three repositories")
+    dataset_repo_id: RepoId = Field(description="the data set, owner/name")
+    dataset_revision: str | None = Field(None, description="a branch, tag or commit; main unless set")
+    hub_model_id: RepoId = Field(description="the model repository that the inference Space loads")
+    api_endpoint: HttpUrl = Field(description="the URL that predictions are POSTed to")
+    api_token: SecretStr | None = Field(None, description="bearer token of the API, where it wants one")
+    space_repo_id: RepoId = Field(description="the inference Space")
+    retrain_space_id: RepoId | None = Field(None, description="this Space; SPACE_ID unless set")
+    wandb_api_key: SecretStr | None = Field(None, description="tracked offline without it")
+    wandb_project_name: str = Field("grievance-retrain", description="the project on Weights & Biases")
+
+    # training
+    model_checkpoint: str = Field("xlm-roberta-base", description="an XLM-R repository or folder")
+    num_train_epochs: float = Field(3, gt=0, le=100)
+    train_batch_size: Count = 16
+    eval_batch_size: Count = 32
+    learning_rate: float = Field(2e-5, gt=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0, lt=1)
+    eval_steps: Count = Field(50, description="steps between two validations")
+    early_stopping_patience: Count = Field(1, description="validations without a better F1 before the end")
+    focal_gamma: float = Field(2.0, ge=0, le=10)
+    focal_alpha: float | tuple[float, ...] | Literal["balanced"] = Field(
+        0.25, description='one number, one per class, or "balanced"'
+    )
+    max_length: int = Field(512, ge=8, le=512, description="tokens of a text that are read")
+    seed: int = Field(42, ge=0, lt=2**32)
+
+    # decision, release, life cycle
+    deployed_sample_size: Count = Field(300, description="test rows that the live API is asked about")
+    decision_threshold: float = Field(0.001, gt=-1, lt=1, description="gain in macro F1 to be exceeded")
+    min_coverage: Fraction = Field(0.95, description="share of the sample that must be answered")
+    allow_first_release: bool = Field(False, description="release where no model is published yet")
+    rollout_timeout_minutes: float = Field(20, gt=0, le=24 * 60)
+    run_dir: Path = Field(Path("runs"), description="a folder for each run is made below it")
+    port: int = Field(7860, ge=1, le=65535)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what get_config passes in: the process environment is not read behind its back."""
+        return (init_settings,)
+
+    @field_validator("focal_alpha", mode="before")
+    @classmethod
+    def _parse_alpha(cls, value: Any) -> str | float | tuple[float, ...]:
+        if value == "balanced":
+            return value
+        try:
+            numbers = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) not in (1, len(cls.label2id)) or not all(0 < n < float("inf") for n in numbers):
+            raise ValueError(
+                f'should be one positive number, "balanced", or {len(cls.label2id)} numbers separated by '
+                f"commas, for {', '.join(cls.label2id)}"
+            )
+        return numbers[0] if len(numbers) == 1 else numbers
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str]) -> Self:
+        """Build from clean variables.
+
+        Raises:
+            SettingsError: naming every variable at fault at once.
+        """
+        known: dict[str, Any] = {
+            name: variables[name.upper()] for name in cls.model_fields if name.upper() in variables
+        }
+        known.setdefault("retrain_space_id", variables.get("SPACE_ID"))
+        try:
+            return cls(**known)
+        except ValidationError as error:
+            raise SettingsError(_explain(error, cls, known)) from None
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        return {i: name for name, i in self.label2id.items()}
+
+    @property
+    def secrets(self) -> list[str]:
+        """The plain values that must be masked wherever text leaves the process."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
+    def public_values(self) -> dict[str, Any]:
+        """Every setting but the secrets, in plain JSON values, by the variable's name."""
+        secret = {name for name, field in type(self).model_fields.items() if _is_secret(field)}
+        return {name.upper(): value for name, value in self.model_dump(mode="json", exclude=secret).items()}
+
+
+class UrgencyConfig(BaseConfig):
+    """LABEL=urgency."""
+
+    label2id: ClassVar[dict[str, int]] = urgency2id
+
+
+class DepartmentConfig(BaseConfig):
+    """LABEL=department."""
+
+    label2id: ClassVar[dict[str, int]] = department2id
+
+
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables as a shell would have read them: `docker --env-file` keeps quotes and trailing comments.
+
+    Values are stripped, and an empty one is left out.
+    """
+    cleaned = {}
+    for name, raw in environ.items():
+        value = raw.strip()
+        if value and "\n" not in value and (value[0] in "'\"" or "#" in value):
+            parsed = dotenv_values(stream=io.StringIO(f"VALUE={value}\n"), interpolate=False).get("VALUE")
+            value = value if parsed is None else parsed.strip()
+        if value:
+            cleaned[name] = value
+    return cleaned
+
+
+def get_config(environ: Mapping[str, str] | None = None) -> BaseConfig:
+    """Read the settings from `environ` (the process environment unless given), choosing by LABEL.
+
+    Raises:
+        SettingsError: with all faults in one message.
+    """
+    variables = clean_environment(os.environ if environ is None else environ)
+    chosen = DepartmentConfig if variables.get("LABEL") == "department" else UrgencyConfig
+    return chosen.from_environment(variables)
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return "SecretStr" in str(field.annotation)
+
+
+def _explain(error: ValidationError, config_class: type[BaseConfig], given: Mapping[str, Any]) -> str:
+    lines = ["The settings can't be used; nothing was started."]
+    for fault in error.errors(include_input=False, include_url=False):
+        name = str(fault["loc"][0])
+        field = config_class.model_fields[name]
+        about = f" ({field.description})" if field.description else ""
+        if fault["type"] == "missing":
+            lines.append(f"  {name.upper()} is missing{about}. Set it as a variable or secret of the Space.")
+            continue
+        what = fault["msg"].removeprefix("Value error, ")
+        if "pattern" in fault["type"]:
+            what = "should look like owner/name"
+        shown = "" if _is_secret(field) else f"={str(given[name])[:80]!r}"
+        lines.append(f"  {name.upper()}{shown}: {what[0].lower() + what[1:]}{about}.")
+    return "\n".join(lines)

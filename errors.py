@@ -1,0 +1,138 @@
+"""What can go wrong, as one tree.
+
+    RetrainError                  expected; ends the run as `outcome` with a message to act on
+    ├── SettingsError             the environment            (exit 2, nothing was started)
+    ├── HubError                  the Hub refused or did not answer
+    ├── DatasetError              the data set is not there or can't be trained on
+    ├── CheckpointError           the checkpoint is not there or is no XLM-R
+    ├── DiskFullError             the disk filled up
+    ├── ComparisonError           the comparison could not be made, or no longer holds  (inconclusive)
+    ├── ReleaseError              nothing, or not all of it, was published
+    └── RolloutError              published, but the inference Space does not serve it
+
+    Interrupted (no Exception)    a signal asked us to end
+
+A message says what is wrong, which value, and what to do. It never holds a secret or a citizen's text.
+Anything outside the tree is a bug of ours.
+"""
+
+import errno
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class RetrainError(Exception):
+    """An expected failure; its text is for people."""
+
+    outcome = "failed"
+
+
+class SettingsError(RetrainError):
+    """One or more environment variables are missing or malformed."""
+
+    outcome = "bad_settings"
+
+
+class HubError(RetrainError):
+    """The Hub refused a call or could not be reached, after retries."""
+
+
+class DatasetError(RetrainError):
+    """The data set can't be loaded or fails a check that can't be repaired."""
+
+
+class CheckpointError(RetrainError):
+    """The base checkpoint can't be loaded."""
+
+
+class DiskFullError(RetrainError):
+    """No space is left for checkpoints or the cache."""
+
+
+class ComparisonError(RetrainError):
+    """Too few rows could be compared with the live model, or its model has changed since."""
+
+    outcome = "inconclusive"
+
+
+class ReleaseError(RetrainError):
+    """Publishing failed; the message says what, if anything, is on the Hub and where the weights are."""
+
+
+class RolloutError(RetrainError):
+    """The inference Space does not serve the released version."""
+
+
+class Interrupted(BaseException):
+    """SIGTERM or Ctrl-C was received."""
+
+    outcome = "interrupted"
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"{signal.Signals(signum).name} was received before the run had ended.")
+        self.signum = signum
+
+
+@contextmanager
+def hub_errors(doing: str, repo_id: str, raised: type[RetrainError] = HubError) -> Iterator[None]:
+    """Turn what huggingface_hub raises inside the block into an error of the tree.
+
+    doing: what was tried, as in "read the data set"; raised: the class to raise.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import httpx
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        said = (error.server_message or "").splitlines()
+        if status in (401, 403):
+            cause = (
+                "HF_TOKEN is not accepted or lacks the permission. Give it write access to this repository"
+            )
+        elif status == 404:
+            cause = "it does not exist, or HF_TOKEN may not see it. Check the name and the token's scopes"
+        elif status == 429 or status >= 500:
+            cause = "the Hub is overloaded or down, also after retries. Restart the run later"
+        else:
+            cause = "the Hub refused it"
+        detail = f"status {status}" + (f": {said[0][:200]}" if said else "")
+        raise raised(f"Could not {doing} {repo_id}: {cause} ({detail}).") from error
+    except (httpx.TransportError, ConnectionError, TimeoutError) as error:
+        raise raised(
+            f"Could not {doing} {repo_id}: the Hub can't be reached or dropped the connection "
+            f"({type(error).__name__}). Check the network and the Hub's status, then restart."
+        ) from error
+    except HFValidationError as error:
+        raise raised(f"Could not {doing} {repo_id}: {error}") from error
+
+
+@contextmanager
+def loading_errors(checkpoint: str) -> Iterator[None]:
+    """Turn what transformers raises while it loads a checkpoint into a CheckpointError."""
+    try:
+        with hub_errors("load MODEL_CHECKPOINT", checkpoint, CheckpointError):
+            yield
+    except (OSError, ValueError, KeyError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        raise CheckpointError(
+            f"MODEL_CHECKPOINT={checkpoint} can't be loaded ({str(error).splitlines()[0][:200]}). "
+            "Name a repository or a folder with the config, tokenizer and safetensors of an XLM-RoBERTa."
+        ) from error
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn a full disk, which safetensors reports in words of its own, into a DiskFullError."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "errno", None) != errno.ENOSPC and os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise DiskFullError(
+            "The disk is full. Give RUN_DIR and HF_HOME more room: three times the checkpoint's size will do."
+        ) from error

@@ -1,0 +1,180 @@
+"""A Hub data set, pinned to one commit, checked, and with no test text left in train.
+
+Knows the Hub and the label set; knows nothing of models.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import datasets
+from huggingface_hub import HfApi
+
+from errors import DatasetError, hub_errors
+from run_record import DatasetInfo
+
+SPLITS = ("train", "eval", "test")
+COLUMNS = ("grievance", "label")
+VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
+ROWS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Splits:
+    """train, eval and test with the columns grievance (str) and label (id), and what is known of them."""
+
+    train: datasets.Dataset
+    eval: datasets.Dataset
+    test: datasets.Dataset
+    info: DatasetInfo
+
+
+def load_splits(api: HfApi, repo_id: str, label2id: Mapping[str, int], revision: str | None = None) -> Splits:
+    """Pull the data set at one commit and check it.
+
+    Raises:
+        DatasetError: it can't be loaded, or has a fault that can't be repaired; the message names the split,
+            the first rows and the remedy.
+    """
+    with hub_errors("read the data set", repo_id, DatasetError):
+        sha = api.dataset_info(repo_id, revision=revision).sha
+        tags = api.list_repo_refs(repo_id, repo_type="dataset").tags
+    # Version tags sort by the time in their name; the server's own order means nothing.
+    version_tag = max((tag.name for tag in tags if VERSION_TAG.match(tag.name)), default=None)
+    with hub_errors("download the data set", repo_id, DatasetError):
+        try:
+            loaded = datasets.load_dataset(repo_id, revision=sha, token=api.token)
+        except (ValueError, datasets.exceptions.DatasetsError, FileNotFoundError) as error:
+            reason = str(error).splitlines()[0][:300]
+            raise DatasetError(
+                f"The data set {repo_id} at {sha} can't be read ({reason}). "
+                "Push it anew with DatasetDict.push_to_hub and the splits train, eval and test."
+            ) from error
+    return check_splits(loaded, label2id, repo_id=repo_id, revision=str(sha), version_tag=version_tag)
+
+
+def check_splits(
+    loaded: Mapping[str, datasets.Dataset],
+    label2id: Mapping[str, int],
+    *,
+    repo_id: str,
+    revision: str,
+    version_tag: str | None = None,
+) -> Splits:
+    """Check splits, columns, texts, labels and classes; take the texts of eval and test out of train.
+
+    Duplicates within a split are counted, not removed: a test set stays what it was.
+
+    Raises:
+        DatasetError: see load_splits.
+    """
+    missing = [name for name in SPLITS if name not in loaded]
+    if missing:
+        raise DatasetError(
+            f"The data set {repo_id} has no split {' or '.join(missing)} (it has {', '.join(loaded)}). "
+            "Push it with the splits train, eval and test."
+        )
+    checked = {name: _check_split(name, loaded[name], label2id) for name in SPLITS}
+    keys = {name: [normalise(text) for text in split["grievance"]] for name, split in checked.items()}
+    in_eval, in_test = set(keys["eval"]), set(keys["test"])
+    kept = [i for i, key in enumerate(keys["train"]) if key not in in_eval and key not in in_test]
+    removed = {
+        name: sum(key in held for key in keys["train"])
+        for name, held in (("eval", in_eval), ("test", in_test))
+    }
+    if len(kept) < len(checked["train"]):
+        checked["train"] = checked["train"].select(kept)
+    label_counts = {name: _count_labels(split["label"], label2id) for name, split in checked.items()}
+    for name, counts in label_counts.items():
+        absent = [label for label, count in counts.items() if count == 0]
+        if absent:
+            after = (
+                " once the texts of eval and test are out of it"
+                if name == "train" and any(removed.values())
+                else ""
+            )
+            raise DatasetError(
+                f"Split {name} of {repo_id} has no row of {', '.join(absent)}{after}. "
+                "Macro F1 needs every class in every split: add rows or split anew, stratified by label."
+            )
+    info = DatasetInfo(
+        repo_id=repo_id,
+        revision=revision,
+        version_tag=version_tag,
+        split_sizes={name: len(split) for name, split in checked.items()},
+        label_counts=label_counts,
+        exact_duplicates={name: _count_repeats(loaded[name]["grievance"]) for name in SPLITS},
+        normalised_duplicates={name: _count_repeats(keys[name]) for name in SPLITS},
+        removed_from_train=removed,
+        shared_by_eval_and_test=len(in_eval & in_test),
+    )
+    return Splits(checked["train"], checked["eval"], checked["test"], info)
+
+
+def normalise(text: str) -> str:
+    """The key by which two texts are the same: compatibility forms, case and white space do not count."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _check_split(name: str, split: datasets.Dataset, label2id: Mapping[str, int]) -> datasets.Dataset:
+    absent = [column for column in COLUMNS if column not in split.column_names]
+    if absent:
+        raise DatasetError(
+            f"Split {name} has no column {' or '.join(absent)} (it has {', '.join(split.column_names)}). "
+            "Name the text column grievance and the label column label."
+        )
+    texts = split["grievance"]
+    bad = [i for i, text in enumerate(texts) if not isinstance(text, str) or not text.strip()]
+    if bad:
+        raise DatasetError(
+            f"Split {name} has {_rows(bad)} without a text. Fill or drop them, then push anew."
+        )
+    labels = _label_ids(name, split, label2id)
+    return datasets.Dataset.from_dict(
+        {"grievance": texts, "label": labels},
+        features=datasets.Features({"grievance": datasets.Value("string"), "label": datasets.Value("int64")}),
+    )
+
+
+def _label_ids(name: str, split: datasets.Dataset, label2id: Mapping[str, int]) -> list[int]:
+    """Ids as they are; names by the label set; a ClassLabel by its names, whose order may be another one."""
+    values: list = list(split["label"])
+    nulls = [i for i, value in enumerate(values) if value is None]
+    if nulls:
+        raise DatasetError(
+            f"Split {name} has {_rows(nulls)} with a null label. Label or drop them, then push anew."
+        )
+    feature = split.features["label"]
+    if isinstance(feature, datasets.ClassLabel) and set(feature.names) & set(label2id):
+        values = feature.int2str(values)
+    ids = range(len(label2id))
+    known = {i: i for i in ids} | dict(label2id)
+    bad = [
+        i
+        for i, value in enumerate(values)
+        if isinstance(value, bool | float | list | dict) or value not in known
+    ]
+    if bad:
+        seen = sorted({repr(values[i])[:60] for i in bad})[:ROWS_SHOWN]
+        raise DatasetError(
+            f"Split {name} has {_rows(bad)} with an unknown label ({', '.join(seen)}). A label is an id from "
+            f"0 to {ids[-1]} or one of these names: {', '.join(label2id)}. Is LABEL the one of this data set?"
+        )
+    return [known[value] for value in values]
+
+
+def _rows(indices: list[int]) -> str:
+    first = ", ".join(map(str, indices[:ROWS_SHOWN]))
+    more = ", …" if len(indices) > ROWS_SHOWN else ""
+    return f"{len(indices)} row{'s' if len(indices) > 1 else ''} (number {first}{more}, from 0)"
+
+
+def _count_repeats(values: Iterable[str]) -> int:
+    return sum(count - 1 for count in Counter(values).values())
+
+
+def _count_labels(labels: Iterable[int], label2id: Mapping[str, int]) -> dict[str, int]:
+    counts = Counter(labels)
+    return {label: counts[i] for label, i in label2id.items()}

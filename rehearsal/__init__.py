@@ -1,0 +1,1 @@
+"""A local stand-in for the Hugging Face Hub and its Spaces, for rehearsals and tests on loopback."""

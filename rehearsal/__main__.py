@@ -1,0 +1,160 @@
+"""`python -m rehearsal`: the whole job on this machine, watched from a terminal.
+
+From the environment: LABEL (urgency or department), DATA (a CSV file with the columns grievance, urgency and
+department), CHECKPOINT (a folder), and the job's training settings.
+"""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .world import MODEL, RETRAIN_SPACE, World, first_and_second_version, read_grievances, without_secrets
+
+ROOT = Path("rehearsal_run")
+# What suits a model of a few hundred thousand parameters; a person's own checkpoint gets the job's defaults.
+TINY = {"LEARNING_RATE": "0.002", "EVAL_STEPS": "60", "EARLY_STOPPING_PATIENCE": "3", "NUM_TRAIN_EPOCHS": "3"}
+
+console = Console(highlight=False)
+
+
+def main() -> int:
+    """Set the city up, release a first version from few rows, then retrain on all of them."""
+    label = os.environ.get("LABEL") or "urgency"
+    if label not in ("urgency", "department"):
+        raise SystemExit(f"LABEL={label!r}: should be urgency or department.")
+    data, checkpoint = (
+        Path(os.environ[name]) if os.environ.get(name) else None for name in ("DATA", "CHECKPOINT")
+    )
+    logging.disable(logging.WARNING)
+    began = time.monotonic()
+    shutil.rmtree(ROOT, ignore_errors=True)
+    with World(ROOT.resolve(), label) as world:
+        console.print(f"[bold]A city on this machine[/]: local Hub at {world.hub.url}, everything in {ROOT}/")
+        rows = read_grievances(data)
+        if checkpoint is None:
+            from .tiny_checkpoint import make_checkpoint
+
+            checkpoint = make_checkpoint(ROOT / "checkpoint", [row["grievance"] for row in rows])
+            settings = TINY | without_secrets()
+        else:
+            settings = without_secrets()
+        world.push_checkpoint(checkpoint)
+        first, second = first_and_second_version(rows, first_rows=320)
+        world.push_data(first, "v20250101_000000")
+        world.create_spaces(settings | {"ALLOW_FIRST_RELEASE": "true"})
+        console.print(f"{len(rows)} grievances, base checkpoint and two Spaces are on the Hub\n")
+
+        console.print("[bold]1. A first version[/], from the first 320 grievances")
+        world.api.restart_space(RETRAIN_SPACE)
+        first_run = watch(world)
+        if first_run["outcome"] == "accepted":
+            console.print("\n[bold]2. Officers have corrected more[/]: the retrain Space is restarted")
+            world.push_data(second, "v20250201_000000")
+            world.api.delete_space_variable(RETRAIN_SPACE, "ALLOW_FIRST_RELEASE")
+            world.api.restart_space(RETRAIN_SPACE)
+            record = watch(world)
+        else:
+            record = first_run
+        show(world, record, time.monotonic() - began)
+    return 0 if record["outcome"] in ("accepted", "rejected") else 1
+
+
+def watch(world: World) -> dict[str, Any]:
+    """Show the run's events as they happen, until the Space has paused itself; returns the run's record."""
+    known = set(world.root.glob("runs/*"))
+    world.host.wait_stage(RETRAIN_SPACE, {"RUNNING", "RUNTIME_ERROR", "BUILD_ERROR", "PAUSED"}, timeout=120)
+    folder = next(iter(set(world.root.glob("runs/*")) - known), None)
+    if folder is None:
+        console.print(world.host.log_path(RETRAIN_SPACE).read_text())
+        raise SystemExit("The retrain Space did not start a run; above is its log.")
+    for event in follow(world, folder / "events.jsonl"):
+        line = describe(event)
+        if line:
+            console.print(f"   {event['time'][11:19]}  {line}")
+    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+
+
+def follow(world: World, file: Path) -> Iterator[dict[str, Any]]:
+    """The events of a run, as they are written, until its process has ended."""
+    with file.open(encoding="utf-8") as lines:
+        over = False
+        while True:
+            line = lines.readline()
+            if line.endswith("\n"):
+                yield json.loads(line)
+            elif over:
+                return
+            else:
+                over = world.api.get_space_runtime(RETRAIN_SPACE).stage in ("PAUSED", "RUNTIME_ERROR")
+                time.sleep(0.2)
+
+
+def describe(event: dict[str, Any]) -> str | None:
+    """One event in a few words; None for what need not be shown."""
+    match event["event"]:
+        case "stage":
+            return f"[cyan]{event['name']}[/]"
+        case "dataset":
+            sizes = ", ".join(f"{name} {size}" for name, size in event["split_sizes"].items())
+            return f"  {event['repo_id']} {event['version_tag']} at {event['revision'][:8]}: {sizes}"
+        case "progress" if "loss" in event:
+            return f"  step {event['done']:>4} of {event['total']}   loss {event['loss']:.4f}"
+        case "progress" if "total" in event:
+            return f"  {event['done']} of {event['total']} rows asked"
+        case "progress":
+            return f"  {event['state']}"
+        case "validation":
+            return f"  step {event['step']:>4} of {event['total']}   validation macro F1 [bold]{event['f1_macro']:.4f}[/]"
+        case "test_scores":
+            return f"  test macro F1 {event['f1_macro']:.4f}, accuracy {event['accuracy']:.4f}"
+        case "verdict":
+            return f"  [bold]{event['outcome']}[/]: {event['reasons'][0]}"
+        case "release":
+            return f"  {event['version_tag']} at {event['revision'][:8]}"
+        case "warning":
+            return f"[yellow]{event['message']}[/]"
+        case "outcome":
+            return f"[bold]{event['outcome']}[/]"
+        case "pausing":
+            return "the Space pauses itself"
+    return None
+
+
+def show(world: World, record: dict[str, Any], seconds: float) -> None:
+    """The end: a table, and where to look."""
+    verdict = record.get("verdict") or {}
+    release = record.get("release") or {}
+    table = Table(title="\nThe run", show_header=False, title_justify="left")
+
+    def row(name: str, value: str) -> None:
+        table.add_row(name, value)
+
+    row("verdict", f"[bold]{record['outcome']}[/]")
+    for reason in record["reasons"]:
+        row("", reason)
+    if verdict.get("delta") is not None:
+        row("macro F1, new model", f"{verdict['f1_macro_candidate']:.4f} on {verdict['rows_compared']} rows")
+        row("macro F1, live model", f"{verdict['f1_macro_live']:.4f} on the same rows")
+        low, high = verdict["interval"]
+        row("gain", f"{verdict['delta']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
+    row("version", release.get("version_tag", "none published"))
+    versions = sorted(tag.name for tag in world.api.list_repo_refs(MODEL).tags)
+    row("versions on the Hub", ", ".join(versions) or "none")
+    row("retrain Space", world.api.get_space_runtime(RETRAIN_SPACE).stage.lower())
+    row("time", f"{seconds:.0f} s in all")
+    console.print(table)
+    console.print(f"Everything about the run: {Path(record['folder']).relative_to(Path.cwd())}/run.json")
+    console.print(f"Logs of the Spaces, repositories (bare git): {ROOT}/hub/")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

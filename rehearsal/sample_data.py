@@ -1,0 +1,130 @@
+"""Made-up grievances in Nepali, romanised Nepali and English, for playing the whole job on one machine.
+
+A small grammar over the phrases of sample_phrases.toml: openings, places, times, issues, severities, asides
+and closings, each in three languages. No line is taken from a real complaint. What makes real data hard is in
+it on purpose: misspellings, mixed languages, words of another department, "no danger", an urgency that nobody
+spells out, labels that annotators disagree on, texts sent twice.
+"""
+
+import random
+import tomllib
+import unicodedata
+from pathlib import Path
+
+URGENCY_SHARES = {"NORMAL": 45, "URGENT": 35, "HIGHLY URGENT": 20}
+DEPARTMENT_SHARES = {
+    "Municipal Governance & Community Services": 25,
+    "Education, Health & Social Welfare": 22,
+    "Infrastructure, Utilities & Natural Resources": 35,
+    "Security & Law Enforcement": 18,
+}
+LABEL_NOISE = 0.055  # annotators disagree: a neighbouring urgency, any other department
+REPEATS = 0.015  # sent twice, half of them with other case and spacing
+UNMARKED = 0.12  # nothing but the issue tells how urgent it is
+ASIDES = 0.35  # a sentence in another department's words
+CODE_MIXING = 0.08  # of the phrases, in another of the three languages
+MISSPELLING = 0.12
+
+LANGUAGES = ("ne", "romanised", "en")
+NEPALI_DIGITS = str.maketrans("0123456789", "०१२३४५६७८९")
+# As people really spell: short and long vowels, s and sh, b and v are mixed up in both scripts.
+VARIANTS = {
+    "ne": "ी>ि ू>ु ँ> श>स व>ब ण>न",
+    "romanised": "aa>a chh>ch sh>s bha>va ee>i ph>f dh>d",
+    "en": "the> ee>e ll>l ing>in have>hav ie>ei been>ben",
+}
+
+
+def make_grievances(count: int = 2400, seed: int = 42) -> list[dict]:
+    """`count` rows of grievance, urgency and department (label names), the same ones for the same seed."""
+    rng, phrases = random.Random(seed), _phrases()
+    rows: list[dict] = []
+    while len(rows) < count:
+        if rows and rng.random() < REPEATS:
+            again = dict(rng.choice(rows))
+            if rng.random() < 0.5:
+                again["grievance"] = again["grievance"].upper().replace(" ", "  ", 2)
+            rows.append(again)
+            continue
+        urgency, department = _draw(rng, URGENCY_SHARES), _draw(rng, DEPARTMENT_SHARES)
+        text = _write(rng, phrases, urgency, department)
+        row = {"grievance": text, "urgency": urgency, "department": department}
+        if rng.random() < LABEL_NOISE:
+            row["urgency"] = "URGENT" if urgency != "URGENT" else rng.choice(["NORMAL", "HIGHLY URGENT"])
+        if rng.random() < LABEL_NOISE:
+            row["department"] = rng.choice([name for name in DEPARTMENT_SHARES if name != department])
+        rows.append(row)
+    return rows
+
+
+def split_grievances(rows: list[dict], seed: int = 42) -> dict[str, list[dict]]:
+    """Train, eval and test (80/10/10), stratified by urgency and department.
+
+    A text and its repeats stay together in one split.
+    """
+    texts: dict[str, list[dict]] = {}
+    for row in rows:
+        texts.setdefault(normalise(row["grievance"]), []).append(row)
+    groups = list(texts.values())
+    random.Random(seed).shuffle(groups)
+    groups.sort(key=lambda group: (group[0]["urgency"], group[0]["department"]))
+    splits: dict[str, list[dict]] = {"train": [], "eval": [], "test": []}
+    for place, group in enumerate(groups):
+        splits[{0: "test", 5: "eval"}.get(place % 10, "train")].extend(group)
+    for split in splits.values():
+        random.Random(seed).shuffle(split)
+    return splits
+
+
+def normalise(text: str) -> str:
+    """What makes two texts the same one: case, white space and compatible characters do not count."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _write(rng: random.Random, phrases: dict, urgency: str, department: str) -> str:
+    language = rng.choices(LANGUAGES, (50, 25, 25))[0]
+
+    def say(lines: list[str]) -> str:
+        spoken = language if rng.random() > CODE_MIXING else rng.choice(LANGUAGES)
+        phrase = rng.choice(lines).split("|")[LANGUAGES.index(spoken)]
+        phrase = phrase.replace("{n}", str(rng.randint(2, 9))).replace("{houses}", str(rng.randint(12, 90)))
+        return phrase.translate(NEPALI_DIGITS) if spoken == "ne" else phrase
+
+    level = list(URGENCY_SHARES).index(urgency)
+    level = rng.choice([level] * 4 + [near for near in (level - 1, level + 1) if 0 <= near <= 2])
+    issues = phrases["issues"][department][3 * level : 3 * level + 3]
+    ward = str(rng.randint(1, 19))
+    ward = ward.translate(NEPALI_DIGITS) if language == "ne" else ward
+    where = f"{say(phrases['places'])}-{ward}, {say(phrases['landmarks'])}"
+    when, what = say(phrases["times"]), say(issues)
+    sentences = [f"{what} {when}, {where}" if language == "en" else f"{where} {when} {what}"]
+    sentences.append(say(phrases["severities"][urgency] if rng.random() > UNMARKED else phrases["vague"]))
+    if rng.random() < ASIDES:
+        sentences.append(say([line for name, (line,) in phrases["asides"].items() if name != department]))
+    sentences += [say(phrases["fillers"]) for _ in range(rng.choices((0, 1, 2, 60), (600, 280, 115, 5))[0])]
+    rng.shuffle(sentences)
+    if rng.random() < 0.3:
+        sentences.append(say(phrases["closings"]))
+    opening = say(phrases["openings"]) + " " if rng.random() < 0.4 else ""
+    stop = rng.choices((" । " if language == "ne" else ". ", "! ", ", ", " "), (70, 8, 12, 10))[0]
+    text = opening + stop.join(sentences) + stop.rstrip() * rng.choice((0, 1, 1))
+    for variant in VARIANTS[language].split():
+        if rng.random() < MISSPELLING:
+            text = text.replace(*variant.split(">"))
+    return text
+
+
+def _phrases() -> dict:
+    """The tables as lists of lines."""
+    text = (Path(__file__).parent / "sample_phrases.toml").read_text(encoding="utf-8")
+
+    def lines(table: str | dict) -> list | dict:
+        if isinstance(table, str):
+            return table.splitlines()
+        return {name: lines(part) for name, part in table.items()}
+
+    return lines(tomllib.loads(text))
+
+
+def _draw(rng: random.Random, shares: dict[str, int]) -> str:
+    return rng.choices(list(shares), list(shares.values()))[0]

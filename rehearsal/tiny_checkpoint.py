@@ -1,0 +1,74 @@
+"""A tiny XLM-RoBERTa with random weights, in the layout of the real one: a rehearsal trains it in seconds.
+
+It knows nothing of labels: the head is fresh, as with the real base checkpoint. The same texts and seed write
+the same bytes, so that a rehearsal can be compared with the one before.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
+
+SPECIAL = {
+    "bos_token": "<s>",
+    "pad_token": "<pad>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "cls_token": "<s>",
+    "sep_token": "</s>",
+    "mask_token": "<mask>",
+}
+
+
+def make_checkpoint(folder: Path, texts: list[str], seed: int = 42, vocab_size: int = 2500) -> Path:
+    """Write config, weights and a tokenizer (at most `vocab_size` pieces, learnt from the texts) to the folder."""
+    tokenizer = _train_tokenizer(texts, vocab_size)
+    config = XLMRobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=514,  # 512 positions after padding_idx + 1, as in the real one
+        type_vocab_size=1,
+        hidden_dropout_prob=0.05,
+        attention_probs_dropout_prob=0.05,
+        initializer_range=0.08,  # the usual 0.02 is for wide layers; this narrow model would learn too slowly
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = XLMRobertaModel(config, add_pooling_layer=False)
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return folder
+
+
+def _train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A unigram model over ▁-marked words, as SentencePiece makes them, with the ids of the real XLM-R.
+
+    The trainer visits rare characters in hash order, which shows in their scores: they get one score here.
+    """
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator(
+        texts, trainers.UnigramTrainer(vocab_size=vocab_size - 5, show_progress=False)
+    )
+    learnt = json.loads(tokenizer.to_str())["model"]["vocab"]
+    pieces = sorted(
+        ((piece, round(score, 3)) for piece, score in learnt), key=lambda entry: (-entry[1], entry[0])
+    )
+    special = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")]
+    tokenizer.model = models.Unigram([*special, *pieces, ("<mask>", 0.0)], unk_id=3)
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=512,
+        model_input_names=["input_ids", "attention_mask"],
+        **SPECIAL,
+    )

@@ -1,0 +1,141 @@
+"""A small city on one machine: a local Hub with a data set, a base checkpoint, an inference and a retrain Space.
+
+Everything is put there with the official client, as a person would on the real Hub.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from .local_hub import LocalHub
+from .sample_data import make_grievances, split_grievances
+
+TOKEN = "hf_rehearsal_token_of_the_city"
+USERS = {TOKEN: {"name": "city", "fullname": "The City", "orgs": []}}
+DATASET, MODEL, CHECKPOINT = "city/grievances", "city/grievance-model", "city/xlm-roberta-tiny"
+INFERENCE_SPACE, RETRAIN_SPACE = "city/grievance-inference", "city/grievance-retrain"
+SOURCE = Path(__file__).parent.parent
+ROOMS = ("training", "evaluation", "release", "reporting", "lifecycle")
+
+
+class World:
+    """The city's repositories and Spaces; a context manager that ends all of it."""
+
+    def __init__(self, root: Path, label: str) -> None:
+        self.root, self.label = root, label
+        self.hub = LocalHub(root / "hub", USERS, host_spaces=True)
+        assert self.hub.space_host is not None
+        self.host = self.hub.space_host
+        self.api = HfApi(endpoint=self.hub.url, token=TOKEN)
+        # The local Hub has no Xet storage; everything else is what the real Hub needs too.
+        self.client = {
+            "HF_ENDPOINT": self.hub.url,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+        }
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.hub.close()
+
+    def push_data(
+        self, splits: Mapping[str, list[dict[str, str]]], version_tag: str, repo_id: str = DATASET
+    ) -> None:
+        """Commit the splits as Parquet and tag the commit."""
+        self.api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
+        operations = []
+        for name, rows in splits.items():
+            columns = {"grievance": [r["grievance"] for r in rows], "label": [r[self.label] for r in rows]}
+            file = io.BytesIO()
+            pq.write_table(pa.table(columns), file)
+            operations.append(CommitOperationAdd(f"data/{name}-00000-of-00001.parquet", file.getvalue()))
+        commit = self.api.create_commit(repo_id, operations, commit_message=version_tag, repo_type="dataset")
+        self.api.create_tag(repo_id, tag=version_tag, revision=commit.oid, repo_type="dataset")
+
+    def push_checkpoint(self, folder: Path) -> None:
+        """Put a base checkpoint on the Hub."""
+        self.api.create_repo(CHECKPOINT, exist_ok=True)
+        self.api.upload_folder(repo_id=CHECKPOINT, folder_path=folder)
+
+    def create_spaces(self, settings: Mapping[str, str]) -> None:
+        """Create both Spaces, paused; `settings` are further variables of the retrain Space."""
+        self._create_space(INFERENCE_SPACE, {"MODEL_REPO": MODEL} | self.client)
+        self._upload(INFERENCE_SPACE, SOURCE / "companion_spaces" / "inference", ["*"])
+        self._create_space(RETRAIN_SPACE, self.retrain_settings() | dict(settings))
+        image = ["Dockerfile", "requirements.txt", "README.md", "*.py", *(f"{room}/*.py" for room in ROOMS)]
+        ignored = ["rehearsal/*", "tests/*", "companion_spaces/*", "benchmarks/*", ".*", "*/.*"]
+        self._upload(RETRAIN_SPACE, SOURCE, image, ignored)
+
+    def retrain_settings(self) -> dict[str, str]:
+        """The variables of the retrain Space; HF_TOKEN is its secret."""
+        return self.client | {
+            "LABEL": self.label,
+            "DATASET_REPO_ID": DATASET,
+            "HUB_MODEL_ID": MODEL,
+            "MODEL_CHECKPOINT": CHECKPOINT,
+            "API_ENDPOINT": f"http://{self.domain(INFERENCE_SPACE)}/predict",
+            "SPACE_REPO_ID": INFERENCE_SPACE,
+            "RUN_DIR": str(self.root / "runs"),
+        }
+
+    def domain(self, space_id: str) -> str:
+        """Where a Space answers, as the Hub tells it."""
+        return str(self.api.get_space_runtime(space_id).raw["domains"][0]["domain"])
+
+    def _create_space(self, space_id: str, variables: Mapping[str, str]) -> None:
+        self.api.create_repo(space_id, repo_type="space", space_sdk="docker", private=True)
+        self.api.pause_space(space_id)
+        for name, value in variables.items():
+            self.api.add_space_variable(space_id, name, value)
+        self.api.add_space_secret(space_id, "HF_TOKEN", TOKEN)
+
+    def _upload(
+        self, space_id: str, folder: Path, wanted: list[str], ignored: list[str] | None = None
+    ) -> None:
+        self.api.upload_folder(
+            repo_id=space_id,
+            repo_type="space",
+            folder_path=folder,
+            allow_patterns=wanted,
+            ignore_patterns=["**/__pycache__/*", *(ignored or [])],
+        )
+
+
+def read_grievances(file: Path | None) -> list[dict[str, str]]:
+    """The rows of a CSV file with the columns grievance, urgency and department; our own sample without one."""
+    if file is None:
+        return make_grievances()
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    missing = {"grievance", "urgency", "department"} - set(rows[0] if rows else ())
+    if missing:
+        raise SystemExit(f"DATA={file} lacks rows or the column {', '.join(sorted(missing))}.")
+    return [row for row in rows if row["grievance"].strip()]
+
+
+def first_and_second_version(
+    rows: list[dict[str, str]], first_rows: int
+) -> tuple[dict[str, list[dict[str, str]]], dict[str, list[dict[str, str]]]]:
+    """Two versions of the data set: train begins small and grows; eval and test stay what they were."""
+    splits = split_grievances(rows)
+    return splits | {"train": splits["train"][:first_rows]}, splits
+
+
+def without_secrets(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a person's environment may set for the retrain Space: its training and decision settings."""
+    names = (
+        "NUM_TRAIN_EPOCHS TRAIN_BATCH_SIZE EVAL_BATCH_SIZE LEARNING_RATE WEIGHT_DECAY EVAL_STEPS FOCAL_GAMMA "
+        "EARLY_STOPPING_PATIENCE FOCAL_ALPHA MAX_LENGTH SEED DEPLOYED_SAMPLE_SIZE DECISION_THRESHOLD MIN_COVERAGE"
+    )
+    return {name: environ[name] for name in names.split() if environ.get(name)}

@@ -1,0 +1,55 @@
+"""Keeps secrets out of everything that leaves the process as text. Knows no settings, only values to hide."""
+
+import logging
+import re
+from collections.abc import Iterable
+
+MASK = "[secret]"
+
+# Hub tokens, W&B keys and bearer headers that come from elsewhere than the settings.
+_LOOKS_SECRET = re.compile(
+    r"\bhf_[A-Za-z0-9]{20,}"
+    r"|\bwandb_v1_[A-Za-z0-9_]{20,}"
+    r"|(?i:(?<=bearer )[\w.~+/=-]{8,})"
+    r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
+)
+
+
+class Redactor:
+    """Replaces known secrets, and whatever looks like one, by a mask."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # Longest first: a secret that begins with another one is hidden whole.
+        self._secrets = sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return _LOOKS_SECRET.sub(MASK, text)
+
+
+class RedactingFilter(logging.Filter):
+    """A logging filter for handlers: masks message, arguments and traceback of any logger."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__()
+        self._redact = redact
+        self._formatter = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self._redact(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = self._redact(self._formatter.formatException(record.exc_info))
+        if record.stack_info:
+            record.stack_info = self._redact(record.stack_info)
+        return True
+
+
+def set_up_logging(redact: Redactor) -> None:
+    """Log to the standard output, for the container's log; replaces what was set up before."""
+    handler = logging.StreamHandler()
+    handler.addFilter(RedactingFilter(redact))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for noisy in ("httpx", "httpx2", "urllib3", "filelock", "fsspec", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

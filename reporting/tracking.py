@@ -1,0 +1,150 @@
+"""The run on Weights & Biases. Tracking is a guest: whatever it does, the run goes on.
+
+Without a key or a network the run is tracked offline, in the run's folder. Knows no Hub and no model.
+"""
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Concatenate, Literal, ParamSpec
+
+import requests
+import wandb
+
+from run_record import DatasetInfo, Scores, Verdict
+
+FINISH_TIMEOUT = 60.0
+GOOD_OUTCOMES = ("accepted", "rejected")
+
+P = ParamSpec("P")
+
+logger = logging.getLogger(__name__)
+
+
+def never_fails(
+    method: Callable[Concatenate["Tracker", P], None],
+) -> Callable[Concatenate["Tracker", P], None]:
+    """Log what W&B raises, whatever it is, instead of failing the run."""
+
+    @functools.wraps(method)
+    def guarded(self: "Tracker", *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            if self.run is not None:
+                method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 (the library's errors have no common root)
+            logger.warning(
+                "W&B: %s failed (%s: %s); the run goes on", method.__name__, type(error).__name__, error
+            )
+
+    return guarded
+
+
+class Tracker:
+    """One W&B run; every method is a no-op where it could not be started."""
+
+    def __init__(self, project: str, api_key: str | None, folder: Path, config: Mapping[str, Any]) -> None:
+        self.run: Any = None
+        self.warning: str | None = None
+        online = False
+        if not api_key:
+            self.warning = "WANDB_API_KEY is not set: tracked offline"
+        elif not _answers(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")):
+            self.warning = "W&B can't be reached: tracked offline"
+        else:
+            online = True
+        modes: list[Literal["online", "offline"]] = ["online", "offline"] if online else ["offline"]
+        for mode in modes:
+            try:
+                self.run = _start(project, api_key, folder, config, mode)
+                break
+            except Exception as error:  # noqa: BLE001 (see never_fails)
+                self.warning = f"W&B could not be started {mode} ({type(error).__name__}: {error})"
+
+    @property
+    def url(self) -> str | None:
+        """The run's page; None offline."""
+        return self.run.url if self.run else None
+
+    @never_fails
+    def log(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Add points to the curves."""
+        self.run.log(dict(values), step=step)
+
+    @never_fails
+    def log_scores(self, scores: Scores, reports: Path) -> None:
+        """Test scores as a summary, classification report as a table, confusion matrix as a picture."""
+        table = wandb.Table(columns=["class", "precision", "recall", "f1", "support"])
+        for name, c in scores.per_class.items():
+            table.add_data(name, c.precision, c.recall, c.f1, c.support)
+        picture = wandb.Image(str(reports / "confusion_matrix.png"))
+        self.run.log({"classification_report": table, "confusion_matrix": picture})
+        figures = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted")
+        self.run.summary.update({f"test/{name}": getattr(scores, name) for name in figures})
+
+    @never_fails
+    def log_dataset(self, info: DatasetInfo) -> None:
+        """What was trained on, beside the training arguments."""
+        self.run.config.update({"dataset": asdict(info)})
+
+    @never_fails
+    def log_verdict(self, verdict: Verdict) -> None:
+        """The comparison and the decision with its reasons."""
+        self.run.summary.update(
+            {
+                "decision/outcome": verdict.outcome,
+                "decision/reasons": list(verdict.reasons),
+                "comparison/rows": verdict.rows_compared,
+                "comparison/f1_macro_candidate": verdict.f1_macro_candidate,
+                "comparison/f1_macro_live": verdict.f1_macro_live,
+                "comparison/delta": verdict.delta,
+                "comparison/interval": list(verdict.interval or ()),
+                "comparison/probability_of_gain": verdict.probability_of_gain,
+            }
+        )
+
+    @never_fails
+    def finish(self, outcome: str, summary: str, exit_code: int) -> None:
+        """Send the summary as an alert and close the run, within a time."""
+        level = "INFO" if outcome in GOOD_OUTCOMES else "ERROR"
+        self.run.alert(title=f"Retraining: {outcome}", text=summary, level=level)
+        self.run.summary["outcome"] = outcome
+        self.run.finish(exit_code=exit_code)
+
+
+def _start(
+    project: str,
+    api_key: str | None,
+    folder: Path,
+    config: Mapping[str, Any],
+    mode: Literal["online", "offline"],
+) -> wandb.Run:
+    return wandb.init(
+        project=project,
+        dir=folder,
+        config=dict(config),
+        mode=mode,
+        settings=wandb.Settings(
+            api_key=api_key if mode == "online" else None,
+            init_timeout=30,
+            finish_timeout=FINISH_TIMEOUT,
+            finish_timeout_raises=False,
+            console="off",  # nothing is sent but what is named here: no output, code, git state or machine
+            disable_code=True,
+            disable_git=True,
+            disable_job_creation=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            silent=True,
+        ),
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        requests.get(url, timeout=5, allow_redirects=False)
+    except requests.RequestException:
+        return False
+    return True

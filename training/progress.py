@@ -1,0 +1,44 @@
+"""Trainer callbacks: what journal and tracker hear of training, and a last validation. Knows no model."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from run_record import Journal
+
+
+class EvaluateAtTheEnd(TrainerCallback):
+    """Validate after the last step too: a run shorter than EVAL_STEPS has no best weights otherwise."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+        return control
+
+
+class ProgressCallback(TrainerCallback):
+    """Writes progress and validations into the journal, and the curves to `log_curves(values, step)`."""
+
+    def __init__(self, journal: Journal, log_curves: Callable[[Mapping[str, float], int], None]) -> None:
+        self.journal = journal
+        self.log_curves = log_curves
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        step, logs = state.global_step, logs or {}
+        if "loss" in logs:
+            self.journal.write("progress", stage="train", done=step, total=state.max_steps, loss=logs["loss"])
+            self.log_curves({"train/loss": logs["loss"], "train/learning_rate": logs["learning_rate"]}, step)
+        elif "eval_loss" in logs:
+            loss, f1_macro = logs["eval_loss"], logs["eval_f1_macro"]
+            self.journal.write("validation", step=step, total=state.max_steps, f1_macro=f1_macro, loss=loss)
+            self.log_curves({"eval/loss": loss, "eval/f1_macro": f1_macro}, step)
