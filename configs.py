@@ -162,7 +162,7 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """
     cleaned = {}
     for name, raw in environ.items():
-        value = raw.strip()
+        value = "" if raw.lstrip().startswith("#") else raw.strip()
         if value and "\n" not in value and (value[0] in "'\"" or "#" in value):
             parsed = dotenv_values(stream=io.StringIO(f"VALUE={value}\n"), interpolate=False).get("VALUE")
             value = value if parsed is None else parsed.strip()

@@ -330,6 +330,7 @@ def main(folder: Path, environ: Mapping[str, str]) -> int:
     config = get_config(environ)
     redact = Redactor(config.secrets)
     set_up_logging(redact)
+    transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     journal = Journal(folder, redact)

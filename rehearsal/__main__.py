@@ -48,12 +48,12 @@ def main() -> int:
         else:
             settings = without_secrets()
         world.push_checkpoint(checkpoint)
-        first, second = first_and_second_version(rows, first_rows=320)
+        first, second = first_and_second_version(rows, first_rows=len(rows) // 3)
         world.push_data(first, "v20250101_000000")
         world.create_spaces(settings | {"ALLOW_FIRST_RELEASE": "true"})
         console.print(f"{len(rows)} grievances, base checkpoint and two Spaces are on the Hub\n")
 
-        console.print("[bold]1. A first version[/], from the first 320 grievances")
+        console.print("[bold]1. A first version[/], from a third of the grievances")
         world.api.restart_space(RETRAIN_SPACE)
         first_run = watch(world)
         if first_run["outcome"] == "accepted":
@@ -108,12 +108,15 @@ def describe(event: dict[str, Any]) -> str | None:
             return f"  {event['repo_id']} {event['version_tag']} at {event['revision'][:8]}: {sizes}"
         case "progress" if "loss" in event:
             return f"  step {event['done']:>4} of {event['total']}   loss {event['loss']:.4f}"
+        case "progress" if "total" in event and event["done"] < event["total"]:
+            return None
         case "progress" if "total" in event:
             return f"  {event['done']} of {event['total']} rows asked"
         case "progress":
             return f"  {event['state']}"
         case "validation":
-            return f"  step {event['step']:>4} of {event['total']}   validation macro F1 [bold]{event['f1_macro']:.4f}[/]"
+            where = f"step {event['step']:>4} of {event['total']}"
+            return f"  {where}   validation macro F1 [bold]{event['f1_macro']:.4f}[/]"
         case "test_scores":
             return f"  test macro F1 {event['f1_macro']:.4f}, accuracy {event['accuracy']:.4f}"
         case "verdict":

@@ -10,6 +10,7 @@ import random
 import tomllib
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 URGENCY_SHARES = {"NORMAL": 45, "URGENT": 35, "HIGHLY URGENT": 20}
 DEPARTMENT_SHARES = {
@@ -22,6 +23,7 @@ LABEL_NOISE = 0.055  # annotators disagree: a neighbouring urgency, any other de
 REPEATS = 0.015  # sent twice, half of them with other case and spacing
 UNMARKED = 0.12  # nothing but the issue tells how urgent it is
 ASIDES = 0.35  # a sentence in another department's words
+SECOND_ISSUES = 0.05  # another department's issue in passing: the one with a place and a time counts
 CODE_MIXING = 0.08  # of the phrases, in another of the three languages
 MISSPELLING = 0.12
 
@@ -101,6 +103,9 @@ def _write(rng: random.Random, phrases: dict, urgency: str, department: str) -> 
     sentences.append(say(phrases["severities"][urgency] if rng.random() > UNMARKED else phrases["vague"]))
     if rng.random() < ASIDES:
         sentences.append(say([line for name, (line,) in phrases["asides"].items() if name != department]))
+    if rng.random() < SECOND_ISSUES:
+        other = rng.choice([name for name in DEPARTMENT_SHARES if name != department])
+        sentences.append(say(phrases["issues"][other]))
     sentences += [say(phrases["fillers"]) for _ in range(rng.choices((0, 1, 2, 60), (600, 280, 115, 5))[0])]
     rng.shuffle(sentences)
     if rng.random() < 0.3:
@@ -110,7 +115,8 @@ def _write(rng: random.Random, phrases: dict, urgency: str, department: str) -> 
     text = opening + stop.join(sentences) + stop.rstrip() * rng.choice((0, 1, 1))
     for variant in VARIANTS[language].split():
         if rng.random() < MISSPELLING:
-            text = text.replace(*variant.split(">"))
+            usual, written = variant.split(">")
+            text = text.replace(usual, written)
     return text
 
 
@@ -118,7 +124,7 @@ def _phrases() -> dict:
     """The tables as lists of lines."""
     text = (Path(__file__).parent / "sample_phrases.toml").read_text(encoding="utf-8")
 
-    def lines(table: str | dict) -> list | dict:
+    def lines(table: Any) -> Any:
         if isinstance(table, str):
             return table.splitlines()
         return {name: lines(part) for name, part in table.items()}

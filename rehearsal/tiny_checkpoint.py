@@ -11,19 +11,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
-SPECIAL = {
-    "bos_token": "<s>",
-    "pad_token": "<pad>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
-    "cls_token": "<s>",
-    "sep_token": "</s>",
-    "mask_token": "<mask>",
-}
+XLM_R = {"model_max_length": 512, "model_input_names": ["input_ids", "attention_mask"]}
+XLM_R |= {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}
+XLM_R |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
 
 
 def make_checkpoint(folder: Path, texts: list[str], seed: int = 42, vocab_size: int = 2500) -> Path:
-    """Write config, weights and a tokenizer (at most `vocab_size` pieces, learnt from the texts) to the folder."""
+    """Write config, weights and a tokenizer of at most `vocab_size` pieces, learnt from the texts."""
     tokenizer = _train_tokenizer(texts, vocab_size)
     config = XLMRobertaConfig(
         vocab_size=len(tokenizer),
@@ -53,22 +47,17 @@ def _train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFa
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.train_from_iterator(
-        texts, trainers.UnigramTrainer(vocab_size=vocab_size - 5, show_progress=False)
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=vocab_size - 5, show_progress=False)  # 5 special tokens
+    tokenizer.train_from_iterator(texts, trainer)
     learnt = json.loads(tokenizer.to_str())["model"]["vocab"]
-    pieces = sorted(
-        ((piece, round(score, 3)) for piece, score in learnt), key=lambda entry: (-entry[1], entry[0])
-    )
+    scores = {piece: round(score, 3) for piece, score in learnt if len(piece) > 1}
+    lone = [piece for piece, _ in learnt if len(piece) == 1]
+    scores |= dict.fromkeys(lone, min(scores.values()) - 1)
+    pieces = sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))
     special = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")]
     tokenizer.model = models.Unigram([*special, *pieces, ("<mask>", 0.0)], unk_id=3)
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=512,
-        model_input_names=["input_ids", "attention_mask"],
-        **SPECIAL,
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **XLM_R)

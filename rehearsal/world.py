@@ -1,4 +1,4 @@
-"""A small city on one machine: a local Hub with a data set, a base checkpoint, an inference and a retrain Space.
+"""A small city on one machine: a Hub with a data set, a base checkpoint, an inference and a retrain Space.
 
 Everything is put there with the official client, as a person would on the real Hub.
 """
@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,19 +50,13 @@ class World:
     ) -> None:
         self.hub.close()
 
-    def push_data(
-        self, splits: Mapping[str, list[dict[str, str]]], version_tag: str, repo_id: str = DATASET
-    ) -> None:
-        """Commit the splits as Parquet and tag the commit."""
-        self.api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
-        operations = []
-        for name, rows in splits.items():
-            columns = {"grievance": [r["grievance"] for r in rows], "label": [r[self.label] for r in rows]}
-            file = io.BytesIO()
-            pq.write_table(pa.table(columns), file)
-            operations.append(CommitOperationAdd(f"data/{name}-00000-of-00001.parquet", file.getvalue()))
-        commit = self.api.create_commit(repo_id, operations, commit_message=version_tag, repo_type="dataset")
-        self.api.create_tag(repo_id, tag=version_tag, revision=commit.oid, repo_type="dataset")
+    def push_data(self, splits: Mapping[str, list[dict[str, str]]], version_tag: str) -> None:
+        """A new version of the data set, with the label that this city is about."""
+        labelled = {
+            name: [{"grievance": row["grievance"], "label": row[self.label]} for row in rows]
+            for name, rows in splits.items()
+        }
+        push_splits(self.api, DATASET, labelled, version_tag)
 
     def push_checkpoint(self, folder: Path) -> None:
         """Put a base checkpoint on the Hub."""
@@ -112,8 +107,29 @@ class World:
         )
 
 
+def push_splits(
+    api: HfApi,
+    repo_id: str,
+    splits: Mapping[str, list[dict[str, Any]]],
+    version_tag: str,
+    types: Mapping[str, pa.DataType] | None = None,
+) -> None:
+    """Commit the splits as Parquet and tag the commit; `types` override what pyarrow infers of a column."""
+    api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
+    operations = []
+    for name, rows in splits.items():
+        columns = {
+            column: pa.array([row[column] for row in rows], (types or {}).get(column)) for column in rows[0]
+        }
+        file = io.BytesIO()
+        pq.write_table(pa.table(columns), file)
+        operations.append(CommitOperationAdd(f"data/{name}-00000-of-00001.parquet", file.getvalue()))
+    commit = api.create_commit(repo_id, operations, commit_message=version_tag, repo_type="dataset")
+    api.create_tag(repo_id, tag=version_tag, revision=commit.oid, repo_type="dataset")
+
+
 def read_grievances(file: Path | None) -> list[dict[str, str]]:
-    """The rows of a CSV file with the columns grievance, urgency and department; our own sample without one."""
+    """The rows of a CSV file with grievance, urgency and department; our own sample without a file."""
     if file is None:
         return make_grievances()
     with file.open(encoding="utf-8", newline="") as lines:
@@ -136,6 +152,7 @@ def without_secrets(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a person's environment may set for the retrain Space: its training and decision settings."""
     names = (
         "NUM_TRAIN_EPOCHS TRAIN_BATCH_SIZE EVAL_BATCH_SIZE LEARNING_RATE WEIGHT_DECAY EVAL_STEPS FOCAL_GAMMA "
-        "EARLY_STOPPING_PATIENCE FOCAL_ALPHA MAX_LENGTH SEED DEPLOYED_SAMPLE_SIZE DECISION_THRESHOLD MIN_COVERAGE"
+        "EARLY_STOPPING_PATIENCE FOCAL_ALPHA MAX_LENGTH SEED DEPLOYED_SAMPLE_SIZE DECISION_THRESHOLD "
+        "MIN_COVERAGE OMP_NUM_THREADS"
     )
     return {name: environ[name] for name in names.split() if environ.get(name)}

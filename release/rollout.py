@@ -51,7 +51,8 @@ def wait_until_served(
     raise RolloutError(
         f"{release.version_tag} is published, but {space_id} did not serve it within "
         f"{timeout_minutes:g} minutes (last seen: {last}). Look at the Space's log. "
-        f"To go back, set MODEL_REVISION of the Space to {release.previous_revision or 'an earlier version tag'}."
+        "To go back, set the Space's MODEL_REVISION to "
+        f"{release.previous_revision or 'an earlier version tag'}."
     )
 
 

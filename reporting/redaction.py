@@ -51,5 +51,6 @@ def set_up_logging(redact: Redactor) -> None:
     handler.addFilter(RedactingFilter(redact))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("httpx", "httpx2", "urllib3", "filelock", "fsspec", "matplotlib"):
+    for noisy in ("httpx", "httpx2", "filelock", "fsspec", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries end as a cause in our own words

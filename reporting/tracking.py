@@ -66,7 +66,7 @@ class Tracker:
     @property
     def url(self) -> str | None:
         """The run's page; None offline."""
-        return self.run.url if self.run else None
+        return self.run.url if self.run and not self.run.offline else None
 
     @never_fails
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:

@@ -16,6 +16,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer_callback import PrinterCallback
 
 from configs import BaseConfig
 from training.focal_loss import FocalLossMultiClass, FocalLossTrainer
@@ -46,6 +47,7 @@ def fine_tune(
         callbacks=[EvaluateAtTheEnd(), EarlyStoppingCallback(config.early_stopping_patience), *callbacks],
         focal_loss=FocalLossMultiClass(config.focal_gamma, class_weights(config, train_set["label"])),
     )
+    trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
     trainer.train()
     return trainer
 

@@ -1,11 +1,14 @@
 """Trainer callbacks: what journal and tracker hear of training, and a last validation. Knows no model."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from run_record import Journal
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluateAtTheEnd(TrainerCallback):
@@ -20,7 +23,7 @@ class EvaluateAtTheEnd(TrainerCallback):
 
 
 class ProgressCallback(TrainerCallback):
-    """Writes progress and validations into the journal, and the curves to `log_curves(values, step)`."""
+    """Writes progress and validations into log and journal, and the curves to `log_curves(values, step)`."""
 
     def __init__(self, journal: Journal, log_curves: Callable[[Mapping[str, float], int], None]) -> None:
         self.journal = journal
@@ -37,8 +40,10 @@ class ProgressCallback(TrainerCallback):
         step, logs = state.global_step, logs or {}
         if "loss" in logs:
             self.journal.write("progress", stage="train", done=step, total=state.max_steps, loss=logs["loss"])
+            logger.info("step %d of %d: loss %.4f", step, state.max_steps, logs["loss"])
             self.log_curves({"train/loss": logs["loss"], "train/learning_rate": logs["learning_rate"]}, step)
         elif "eval_loss" in logs:
             loss, f1_macro = logs["eval_loss"], logs["eval_f1_macro"]
             self.journal.write("validation", step=step, total=state.max_steps, f1_macro=f1_macro, loss=loss)
+            logger.info("step %d of %d: validation macro F1 %.4f", step, state.max_steps, f1_macro)
             self.log_curves({"eval/loss": loss, "eval/f1_macro": f1_macro}, step)

@@ -1,0 +1,195 @@
+"""The ground that the tests stand on: a Hub, a tiny checkpoint, a live API that misbehaves, the job."""
+
+import runpy
+from pathlib import Path
+
+runpy.run_path(str(Path(__file__).parent / "loopback_only" / "sitecustomize.py"))
+
+import rehearsal  # noqa: E402, F401, I001 (sets the client's switches before the client is imported)
+import json  # noqa: E402
+import os  # noqa: E402
+import socket  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # noqa: E402
+from typing import Any  # noqa: E402
+
+import pytest  # noqa: E402
+from huggingface_hub import HfApi  # noqa: E402
+
+from rehearsal.local_hub import LocalHub  # noqa: E402
+from rehearsal.sample_data import make_grievances  # noqa: E402
+from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
+from rehearsal.world import push_splits  # noqa: E402
+
+SOURCE = Path(__file__).parent.parent
+CITY, READER, STRANGER = "hf_city_" + "a" * 24, "hf_reader_" + "b" * 24, "hf_stranger_" + "c" * 24
+USERS = {
+    CITY: {"name": "city", "fullname": "City", "orgs": []},
+    READER: {"name": "city", "fullname": "City", "orgs": [], "role": "read"},
+    STRANGER: {"name": "stranger", "fullname": "Stranger", "orgs": []},
+}
+LABELS = ("NORMAL", "URGENT", "HIGHLY URGENT")
+
+
+@pytest.fixture(scope="session")
+def grievances() -> list[dict[str, str]]:
+    return make_grievances(300)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, grievances: list[dict[str, str]]) -> Path:
+    """A tiny XLM-R as a folder."""
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"), [r["grievance"] for r in grievances])
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class LiveAPI:
+    """An inference API on loopback. `answer` maps the parsed body to (status, body); it may be swapped."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[Any], tuple[int, Any]] = self.constant
+        self.asked: list[Any] = []
+        self.headers: list[dict[str, str]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.reply(200, {"status": "ok"})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.asked.append(body["text"])
+                outer.headers.append(dict(self.headers))
+                self.reply(*outer.answer(body["text"]))
+
+            def reply(self, status: int, body: Any) -> None:
+                is_text = isinstance(body, str)
+                data = body.encode() if is_text else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html" if is_text else "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/predict"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def constant(self, text: str | list[str]) -> tuple[int, Any]:
+        """A poor model: NORMAL, whatever it is asked."""
+        one = {"label": "NORMAL", "confidence": 0.9, "scores": {"NORMAL": 0.9}}
+        return 200, one if isinstance(text, str) else [one] * len(text)
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def live_api() -> Iterator[LiveAPI]:
+    api = LiveAPI()
+    yield api
+    api.close()
+
+
+@dataclass
+class Run:
+    """What a run of the job left behind."""
+
+    exit_code: int
+    output: str
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+
+
+class City:
+    """A Hub with a data set, an empty model repository and two Spaces; and the settings of a job for them."""
+
+    def __init__(self, root: Path, hub: LocalHub, live_api: LiveAPI, checkpoint: Path) -> None:
+        self.root, self.hub, self.live_api = root, hub, live_api
+        self.api = HfApi(endpoint=hub.url, token=CITY)
+        self.api.create_repo("city/model", private=True)
+        self.head = self.api.model_info("city/model").sha
+        for space in ("city/inference", "city/retrain"):
+            self.api.create_repo(space, repo_type="space", space_sdk="docker", private=True)
+            self.api.restart_space(space)
+        self.settings = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(root),
+            "PYTHONPATH": str(SOURCE / "tests" / "loopback_only"),
+            "HF_ENDPOINT": hub.url,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+            "OMP_NUM_THREADS": "1",  # two workers share two cores
+            "HF_TOKEN": CITY,
+            "LABEL": "urgency",
+            "DATASET_REPO_ID": "city/data",
+            "HUB_MODEL_ID": "city/model",
+            "MODEL_CHECKPOINT": str(checkpoint),
+            "API_ENDPOINT": live_api.url,
+            "SPACE_REPO_ID": "city/inference",
+            "RETRAIN_SPACE_ID": "city/retrain",
+            "NUM_TRAIN_EPOCHS": "1",
+            "LEARNING_RATE": "0.001",
+            "RUN_DIR": str(root / "runs"),
+            "PORT": str(free_port()),
+        }
+
+    def push(self, splits: dict[str, list[dict[str, Any]]], columns: dict[str, Any] | None = None) -> None:
+        push_splits(self.api, "city/data", splits, "v20250101_000000", columns)
+
+    def publish_a_model(self) -> None:
+        """Something to compare with: the job only looks whether a model is there."""
+        self.api.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id="city/model")
+        self.api.upload_file(path_or_fileobj=b"0", path_in_repo="model.safetensors", repo_id="city/model")
+        self.head = self.api.model_info("city/model").sha
+
+    def run(self, **settings: str) -> Run:
+        """`python train_model.py` with exactly these settings as its environment."""
+        done = subprocess.run(
+            [sys.executable, str(SOURCE / "train_model.py")],
+            env=self.settings | settings,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        folders = sorted((self.root / "runs").glob("*"), key=lambda folder: folder.stat().st_mtime)
+        return Run(done.returncode, done.stdout + done.stderr, folders[-1])
+
+    @property
+    def paused(self) -> bool:
+        return self.api.get_space_runtime("city/retrain").stage == "PAUSED"
+
+    @property
+    def nothing_published(self) -> bool:
+        refs = self.api.list_repo_refs("city/model")
+        return not refs.tags and self.api.model_info("city/model").sha == self.head
+
+
+@pytest.fixture
+def city(tmp_path: Path, live_api: LiveAPI, checkpoint: Path) -> Iterator[City]:
+    with LocalHub(tmp_path / "hub", USERS) as hub:
+        yield City(tmp_path, hub, live_api, checkpoint)
+
+
+@pytest.fixture
+def good_splits(grievances: list[dict[str, str]]) -> dict[str, list[dict[str, Any]]]:
+    """Sixty rows to train on, thirty to validate, sixty to test, every class in each, no text twice."""
+    unique = list({row["grievance"].casefold(): row for row in grievances}.values())
+    rows = [{"grievance": r["grievance"], "label": r["urgency"]} for r in unique]
+    return {"train": rows[:60], "eval": rows[60:90], "test": rows[90:150]}

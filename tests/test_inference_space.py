@@ -1,0 +1,290 @@
+"""The inference Space as a real process, its model on the local Hub."""
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import HfApi, constants
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from rehearsal.local_hub import LocalHub
+from rehearsal.sample_data import URGENCY_SHARES, make_grievances
+from rehearsal.tiny_checkpoint import make_checkpoint
+
+APP = Path(__file__).parents[1] / "companion_spaces" / "inference"
+USERS = {"hf_owner": {"name": "city", "fullname": "The City", "orgs": []}}
+REPO = "city/urgency"
+TEXTS = [row["grievance"] for row in make_grievances(300)]
+NEWEST, OLDER = "v20260801_093000", "v20260731_235959"
+
+
+@dataclass
+class Space:
+    """A running app.py: its address, its process, and the file it logs to."""
+
+    url: str
+    process: subprocess.Popen
+    log: Path
+
+    def ask(self, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
+        """The status and the JSON of an answer; a body makes it a POST."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} | (
+            {"Authorization": f"Bearer {token}"} if token else {}
+        )
+        request = urllib.request.Request(self.url + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def health(self, wanted: int = 200) -> dict[str, Any]:
+        """Poll until /health answers with the status wanted."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                status, answer = self.ask("/health")
+                if status == wanted:
+                    return answer
+            except OSError:  # the port isn't open yet
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"/health never answered {wanted}:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Space]]:
+    """Start an app with an environment of its own; what was started ends with the module."""
+    started: list[Space] = []
+
+    def start_app(**variables: str) -> Space:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        home = tmp_path_factory.mktemp("space")
+        platform = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+        hub = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        environment = platform | hub | {"PORT": str(port), "OMP_NUM_THREADS": "1"} | variables
+        log = home / "log.txt"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "app.py"], cwd=APP, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+        started.append(Space(f"http://127.0.0.1:{port}", process, log))
+        return started[-1]
+
+    yield start_app
+    for space in started:
+        space.stop()
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny classifier, not trained, with the names of the urgencies."""
+    folder = make_checkpoint(tmp_path_factory.mktemp("classifier"), TEXTS)
+    torch.manual_seed(0)
+    id2label = dict(enumerate(URGENCY_SHARES))
+    label2id = {name: i for i, name in id2label.items()}
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=3, id2label=id2label, label2id=label2id
+    )
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Iterator[LocalHub]:
+    """A private model: the version that is newest by its name was made first, and main has moved on."""
+    with pytest.MonkeyPatch.context() as patch, LocalHub(tmp_path_factory.mktemp("hub"), USERS) as running:
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # as the variable does at import
+        api = HfApi(endpoint=running.url, token="hf_owner")
+        api.create_repo(REPO, private=True)
+        api.upload_folder(repo_id=REPO, folder_path=classifier)
+        api.create_tag(REPO, tag=NEWEST)
+        for tag in (OLDER, "v99999999_999999", "zzz"):
+            api.upload_file(repo_id=REPO, path_in_repo="note.txt", path_or_fileobj=tag.encode())
+            api.create_tag(REPO, tag=tag)
+        api.upload_file(repo_id=REPO, path_in_repo="pytorch_model.bin", path_or_fileobj=b"a pickle")
+        yield running
+
+
+def commit(hub: LocalHub, revision: str) -> str:
+    return HfApi(endpoint=hub.url, token="hf_owner").model_info(REPO, revision=revision).sha
+
+
+@pytest.fixture(scope="module")
+def doomed(hub: LocalHub, start: Callable[..., Space]) -> dict[str, Space]:
+    """Two that can't come up; started first, because importing torch takes its time."""
+    absent = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "MODEL_REPO": "city/absent"}
+    return {"no model": start(**absent), "no setting": start()}
+
+
+@pytest.fixture(scope="module")
+def space(hub: LocalHub, start: Callable[..., Space], doomed: dict[str, Space]) -> Space:
+    """Serves the newest version; the Hub hesitates, so that a start can be watched."""
+    hub.faults.add(path=f"/api/models/{REPO}/refs", delay=1.0)
+    return start(HF_ENDPOINT=hub.url, HF_TOKEN="hf_owner", MODEL_REPO=REPO)
+
+
+@pytest.fixture(scope="module")
+def pinned(hub: LocalHub, start: Callable[..., Space], space: Space) -> Space:
+    """Serves main, by name, and wants a token."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "API_TOKEN": "open-sesame"}
+    return start(**settings, MODEL_REPO=REPO, MODEL_REVISION="main")
+
+
+def test_while_the_model_is_loading_the_port_is_open_and_says_starting(space: Space) -> None:
+    answer = space.health(wanted=503)
+    assert answer == {
+        "status": "starting",
+        "model_repo": REPO,
+        "model_version": None,
+        "model_revision": None,
+    }
+    assert space.ask("/predict", {"text": "पानी छैन"})[0] == 503
+
+
+def test_the_newest_version_by_the_time_in_its_name_is_served(space: Space, hub: LocalHub) -> None:
+    expected = {"status": "ok", "model_repo": REPO, "model_version": NEWEST}
+    assert space.health() == expected | {"model_revision": commit(hub, NEWEST)}
+    assert space.ask("/") == (200, space.health())
+
+
+def test_a_text_is_answered_with_a_label_its_confidence_and_all_scores(space: Space) -> None:
+    space.health()
+    status, answer = space.ask("/predict", {"text": "खानेपानी आएको छैन"})
+    assert status == 200
+    assert list(answer["scores"]) == list(URGENCY_SHARES)
+    assert math.isclose(sum(answer["scores"].values()), 1, rel_tol=1e-5)
+    assert answer["label"] == max(answer["scores"], key=answer["scores"].__getitem__)
+    assert answer["confidence"] == answer["scores"][answer["label"]]
+
+
+def test_a_list_is_answered_in_its_order_as_transformers_itself_would(space: Space, classifier: Path) -> None:
+    space.health()
+    texts = [*TEXTS[:62], "पानी " * 1500, "x"]
+    status, answers = space.ask("/predict", {"text": texts})
+    tokenizer = AutoTokenizer.from_pretrained(classifier)
+    model = AutoModelForSequenceClassification.from_pretrained(classifier).eval()
+    assert (status, len(answers)) == (200, 64)
+    for text, answer in [*zip(texts, answers, strict=True)][2::4]:
+        with torch.inference_mode():
+            logits = model(**tokenizer(text, truncation=True, max_length=512, return_tensors="pt")).logits
+        assert list(answer["scores"].values()) == pytest.approx(logits.softmax(-1)[0].tolist(), abs=1e-4)
+    assert space.ask("/predict", {"text": texts[:1]})[1][0]["label"] == answers[0]["label"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"text": "  \n"}, "text 0 is empty"),
+        ({"text": ["secret water", ""]}, "text 1 is empty"),
+        ({"text": []}, "0 texts; send 1 to 64"),
+        ({"text": ["secret"] * 65}, "65 texts; send 1 to 64"),
+        ({"text": "secret" * 2000}, "text 0 has 12000 characters; send at most 10000"),
+        ({"text": 7}, "valid string"),
+        ({}, "Field required"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong_and_not_sent_its_text_back(
+    space: Space, body: dict, reason: str
+) -> None:
+    space.health()
+    status, answer = space.ask("/predict", body)
+    assert status == 422
+    assert reason in str(answer)
+    assert "secret" not in str(answer)
+
+
+def test_health_answers_while_predictions_are_computed(space: Space) -> None:
+    space.health()
+    lists = [
+        subprocess.Popen(
+            [sys.executable, "-c", ASK_FOR_A_LONG_LIST, space.url + "/predict"], stdout=subprocess.DEVNULL
+        )
+        for _ in range(2)
+    ]
+    answered = 0
+    while any(process.poll() is None for process in lists):
+        before = time.monotonic()
+        assert space.ask("/health")[0] == 200
+        assert time.monotonic() - before < 1
+        answered += 1
+    assert answered > 1
+    assert [process.returncode for process in lists] == [0, 0]
+
+
+ASK_FOR_A_LONG_LIST = """
+import json, sys, urllib.request
+body = json.dumps({"text": ["पानी " * 1900] * 64}).encode()
+headers = {"Content-Type": "application/json"}
+assert urllib.request.urlopen(urllib.request.Request(sys.argv[1], body, headers), timeout=60).status == 200
+"""
+
+
+def test_a_pinned_revision_is_served_and_no_pickle_is_downloaded(pinned: Space, hub: LocalHub) -> None:
+    answer = pinned.health()
+    assert (answer["model_version"], answer["model_revision"]) == (None, commit(hub, "main"))
+    downloaded = {file.name for file in pinned.log.parent.rglob("snapshots/*/*")}
+    assert "model.safetensors" in downloaded
+    assert "pytorch_model.bin" not in downloaded
+
+
+def test_with_an_api_token_only_its_bearer_gets_predictions_but_all_see_health(pinned: Space) -> None:
+    pinned.health()
+    body = {"text": "पानी छैन"}
+    assert [pinned.ask("/predict", body, token)[0] for token in (None, "open-sesam", "open-sesame")] == [
+        401,
+        401,
+        200,
+    ]
+    assert pinned.ask("/predict", {"text": ""})[0] == 401
+
+
+def test_neither_texts_nor_tokens_are_logged(space: Space, pinned: Space) -> None:
+    pinned.health()
+    pinned.ask("/predict", {"text": "पानी छैन"}, "open-sesame")
+    space.ask("/predict", {"text": "पानी छैन"})
+    logged = space.log.read_text() + pinned.log.read_text()
+    assert "पानी" not in logged
+    assert "hf_owner" not in logged
+    assert "open-sesame" not in logged
+
+
+def test_while_the_hub_is_away_the_version_served_last_comes_from_the_cache(
+    pinned: Space, start: Callable[..., Space]
+) -> None:
+    before = pinned.health()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    away = {"HF_ENDPOINT": nobody, "HF_HOME": str(pinned.log.parent), "MODEL_REPO": REPO}
+    same, other = start(**away, MODEL_REVISION="main"), start(**away)
+    assert same.health() == before
+    assert same.ask("/predict", {"text": "पानी छैन"})[0] == 200
+    assert other.process.wait(60) == 1  # the newest version was never asked for here: main is not it
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason(doomed: dict[str, Space]) -> None:
+    assert doomed["no model"].process.wait(60) == 1
+    assert "can't load city/absent" in doomed["no model"].log.read_text()
+
+
+def test_a_missing_setting_ends_the_process_with_its_name(doomed: dict[str, Space]) -> None:
+    assert doomed["no setting"].process.wait(60) == 2
+    assert "MODEL_REPO is ''" in doomed["no setting"].log.read_text()

@@ -1,0 +1,222 @@
+"""The job as a real process against a Hub, a data set, an API and a disk that fail, one at a time.
+
+For each: outcome, exit code, a message to act on, run.json, nothing published, the Space paused, no secret.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tests.conftest import CITY, READER, STRANGER, City, Run
+
+Rows = list[dict[str, Any]]
+Splits = dict[str, Rows]
+
+
+def assert_ended(city: City, run: Run, outcome: str, exit_code: int, said: str) -> None:
+    assert run.exit_code == exit_code, run.output
+    assert run.record["outcome"] == outcome
+    assert said in " ".join(run.record["reasons"])
+    assert said in run.output
+    assert city.nothing_published
+    for file in run.folder.rglob("*"):
+        if file.is_file():
+            assert CITY.encode() not in file.read_bytes(), f"the token is in {file.name}"
+    assert CITY not in run.output
+
+
+# --- the data set
+
+
+def with_row(splits: Splits, split: str, **changed: Any) -> Splits:
+    return splits | {split: [splits[split][0] | changed, *splits[split][1:]]}
+
+
+def without_class(splits: Splits, split: str) -> Splits:
+    return splits | {split: [row for row in splits[split] if row["label"] != "HIGHLY URGENT"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: {k: v for k, v in s.items() if k != "test"}, "has no split test"),
+        (lambda s: {k: [{"grievance": r["grievance"]} for r in v] for k, v in s.items()}, "no column label"),
+        (
+            lambda s: with_row(s, "eval", grievance=None),
+            "Split eval has 1 row (number 0, from 0) without a text",
+        ),
+        (lambda s: with_row(s, "test", label="PANIC"), "Split test has 1 row"),
+        (lambda s: without_class(s, "test"), "Split test of city/data has no row of HIGHLY URGENT"),
+    ],
+    ids=["a split", "a column", "a null", "an unknown label", "a class missing"],
+)
+def test_a_data_set_with_a_fault_fails_the_run(
+    city: City, good_splits: Splits, change: Any, said: str
+) -> None:
+    city.push(change(good_splits), {"grievance": pa.string()})
+    run = city.run()
+    assert_ended(city, run, "failed", 1, said)
+    assert city.paused
+
+
+def test_a_data_set_that_does_not_exist_fails_the_run(city: City) -> None:
+    run = city.run()
+    assert_ended(city, run, "failed", 1, "it does not exist, or HF_TOKEN may not see it")
+    assert city.paused
+
+
+def test_a_data_set_that_the_token_may_not_see_fails_the_run(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    run = city.run(HF_TOKEN=STRANGER, RETRAIN_SPACE_ID="stranger/retrain")
+    assert_ended(city, run, "failed", 1, "it does not exist, or HF_TOKEN may not see it")
+
+
+def test_a_checkpoint_that_is_not_there_fails_the_run(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    run = city.run(MODEL_CHECKPOINT="city/no-such-model")
+    assert_ended(city, run, "failed", 1, "MODEL_CHECKPOINT")
+    assert city.paused
+
+
+# --- the live API
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        pytest.param((500, {}), "status 500", id="500"),
+        pytest.param((200, "<html>busy</html>"), "no JSON but text/html", id="HTML"),
+        pytest.param((200, {"answer": 42}), "JSON without a label", id="a wrong JSON"),
+        pytest.param((200, {"label": "PANIC"}), "unknown label", id="an unknown label"),
+    ],
+)
+def test_an_api_that_gives_no_predictions_is_inconclusive(
+    city: City, good_splits: Splits, answer: tuple[int, Any], said: str
+) -> None:
+    city.push(good_splits)
+    city.publish_a_model()
+    city.live_api.answer = lambda text: answer
+    run = city.run()
+    assert_ended(city, run, "inconclusive", 1, said)
+    assert city.paused
+
+
+def test_an_api_that_is_down_is_inconclusive(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    city.publish_a_model()
+    city.live_api.server.server_close()
+    run = city.run()
+    assert_ended(city, run, "inconclusive", 1, "no connection")
+    assert city.paused
+
+
+def test_a_first_release_needs_to_be_allowed(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    run = city.run()
+    assert_ended(city, run, "inconclusive", 1, "ALLOW_FIRST_RELEASE")
+    assert city.paused
+
+
+# --- the Hub
+
+
+def test_a_candidate_that_is_not_better_is_rejected(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    city.publish_a_model()
+    run = city.run(DECISION_THRESHOLD="0.99")
+    assert_ended(city, run, "rejected", 0, "does not exceed the threshold")
+    assert city.paused
+
+
+def test_a_token_without_write_permission_fails_before_training(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    run = city.run(HF_TOKEN=READER)
+    assert run.exit_code == 1
+    assert "HF_TOKEN may only read" in run.output
+    assert "pause it by hand" in run.output
+    assert city.nothing_published
+    assert READER not in run.output
+
+
+def test_a_hub_that_answers_503_once_is_asked_again(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    fault = city.hub.faults.add(method="GET", path=r"/api/datasets/city/data", status=503)
+    commit = city.hub.faults.add(method="POST", path="/commit/", status=503)
+    run = city.run(ALLOW_FIRST_RELEASE="true")
+    assert fault.hits == commit.hits == 1
+    assert run.exit_code == 0, run.output
+    assert run.record["outcome"] == "accepted"
+    assert city.paused
+
+
+def test_a_hub_that_answers_503_for_ever_fails_the_run(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    city.hub.faults.add(path=r"/api/datasets/", status=503, times=None)
+    run = city.run()
+    assert_ended(city, run, "failed", 1, "the Hub is overloaded or down")
+    assert city.paused
+
+
+def test_a_commit_whose_connection_is_dropped_publishes_nothing_and_keeps_the_weights(
+    city: City, good_splits: Splits
+) -> None:
+    city.push(good_splits)
+    city.hub.faults.add(method="POST", path="/commit/", drop=True, times=None)
+    run = city.run(ALLOW_FIRST_RELEASE="true")
+    assert_ended(city, run, "failed", 1, "the weights are kept in")
+    assert (run.folder / "model" / "model.safetensors").exists()
+    assert city.paused
+
+
+def test_a_commit_whose_answer_is_lost_is_found_and_tagged_once(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    city.hub.faults.add(method="POST", path="/commit/", lose_answer=True)
+    run = city.run(ALLOW_FIRST_RELEASE="true")
+    assert run.exit_code == 0, run.output
+    commits = city.api.list_repo_commits("city/model")
+    assert sum(commit.title.startswith("Auto-deploy") for commit in commits) == 1
+    (tag,) = city.api.list_repo_refs("city/model").tags
+    assert tag.target_commit == commits[0].commit_id
+
+
+# --- the disk
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_fails_the_run_and_is_recorded(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    small = city.root / "runs"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(small)], check=True)
+    try:
+        run = city.run(ALLOW_FIRST_RELEASE="true")
+        assert_ended(city, run, "failed", 1, "The disk is full")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert city.paused
+
+
+# --- what a good run leaves
+
+
+def test_a_release_is_one_commit_with_everything_and_one_tag_on_it(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    run = city.run(ALLOW_FIRST_RELEASE="true", WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9")
+    assert run.exit_code == 0, run.output
+    commits = city.api.list_repo_commits("city/model")
+    assert [c.title for c in commits][:1] == ["Auto-deploy: ΔF1 >= 0.0010 (first release)"]
+    assert len(commits) == 2  # the Hub's own first commit, and this one
+    (tag,) = city.api.list_repo_refs("city/model").tags
+    assert tag.target_commit == commits[0].commit_id
+    files = set(city.api.list_repo_files("city/model", revision=tag.name))
+    wanted = {"model.safetensors", "config.json", "tokenizer.json", "README.md", "metadata.json"}
+    assert wanted | {"reports/confusion_matrix.png", "reports/classification_report.txt"} <= files
+    assert not [name for name in files if Path(name).suffix in (".bin", ".pt", ".pkl")]
+    assert "W&B can't be reached" in run.output
+    assert "k" * 40 not in run.output
+    assert run.record["dataset"]["version_tag"] == "v20250101_000000"
+    assert run.record["release"]["version_tag"] == tag.name

@@ -1,0 +1,46 @@
+"""Secrets are masked in messages, arguments and tracebacks, also those of other people's loggers."""
+
+import io
+import logging
+
+from reporting.redaction import RedactingFilter, Redactor
+
+SECRET = "correct horse battery"
+
+
+def logged(write: object) -> str:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(RedactingFilter(Redactor([SECRET, SECRET + " staple"])))
+    logger = logging.getLogger("somebody.else")
+    logger.propagate = False
+    logger.handlers = [handler]
+    write(logger)  # type: ignore[operator]
+    return stream.getvalue()
+
+
+def test_a_secret_in_an_argument_is_masked() -> None:
+    assert logged(lambda log: log.warning("token %s", SECRET)) == "token [secret]\n"
+
+
+def test_a_secret_in_a_traceback_is_masked() -> None:
+    def fail(log: logging.Logger) -> None:
+        try:
+            raise ValueError(SECRET)
+        except ValueError:
+            log.exception("it failed")
+
+    text = logged(fail)
+    assert "ValueError: [secret]" in text
+    assert SECRET not in text
+
+
+def test_a_longer_secret_leaves_no_tail() -> None:
+    assert Redactor([SECRET, SECRET + " staple"])(SECRET + " staple") == "[secret]"
+
+
+def test_what_looks_like_a_token_is_masked_wherever_it_comes_from() -> None:
+    redact = Redactor()
+    assert "abcdef" not in redact("Authorization: Bearer abcdef0123456789")
+    assert redact("hf_" + "A1" * 17) == "[secret]"
+    assert redact("https://user:pass@example.org/x") == "https://[secret]@example.org/x"

@@ -1,0 +1,101 @@
+"""The focal loss against its formula, and that the best weights go on."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from configs import UrgencyConfig
+from errors import CheckpointError
+from model_pipeline import GrievanceClassifier
+from reporting.tracking import Tracker
+from run_record import Journal
+from tests.test_configs import NEEDED
+from training.fine_tuning import class_weights
+from training.focal_loss import FocalLossMultiClass
+
+
+def test_focal_loss_follows_its_formula() -> None:
+    logits, labels = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]]), torch.tensor([0, 1])
+    p = logits.softmax(-1)[torch.arange(2), labels]
+    expected = (-torch.tensor([0.1, 0.6]) * (1 - p) ** 1.5 * p.log()).mean()
+    assert torch.allclose(FocalLossMultiClass(1.5, [0.1, 0.6, 0.3])(logits, labels), expected)
+
+
+def test_without_gamma_it_is_cross_entropy() -> None:
+    logits, labels = torch.randn(8, 3), torch.randint(3, (8,))
+    assert torch.allclose(FocalLossMultiClass(0.0, 1.0)(logits, labels), cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_the_gradient_is_finite_for_a_row_that_is_certain(gamma: float) -> None:
+    logits = torch.tensor([[200.0, 0.0, 0.0], [0.0, 200.0, 0.0]], requires_grad=True)
+    FocalLossMultiClass(gamma)(logits, torch.tensor([0, 0])).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_balanced_weights_are_inverse_to_the_counts() -> None:
+    config = UrgencyConfig.from_environment(NEEDED | {"FOCAL_ALPHA": "balanced"})
+    assert class_weights(config, [0, 0, 0, 0, 1, 2]) == pytest.approx((0.5, 2.0, 2.0))
+
+
+@pytest.fixture
+def classifier(checkpoint: Path) -> GrievanceClassifier:
+    labels = UrgencyConfig.label2id
+    return GrievanceClassifier(str(checkpoint), 3, {i: n for n, i in labels.items()}, labels)
+
+
+def test_the_head_is_the_same_for_a_seed(checkpoint: Path, classifier: GrievanceClassifier) -> None:
+    labels = UrgencyConfig.label2id
+    again = GrievanceClassifier(str(checkpoint), 3, {i: n for n, i in labels.items()}, labels)
+    assert torch.equal(again.model.classifier.out_proj.weight, classifier.model.classifier.out_proj.weight)
+    assert again.model.config.id2label[2] == "HIGHLY URGENT"
+
+
+def test_the_best_weights_go_on_not_the_last(
+    classifier: GrievanceClassifier, good_splits: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    ids = UrgencyConfig.label2id
+    rows = good_splits["train"] + good_splits["test"]
+    sets = {
+        name: classifier.tokenize_dataset(
+            datasets.Dataset.from_list([r | {"label": ids[r["label"]]} for r in part])
+        )
+        for name, part in (("train", rows), ("eval", good_splits["eval"]))
+    }
+    # A learning rate at which validation F1 jumps about, so that the best one is not the last.
+    config = UrgencyConfig.from_environment(
+        NEEDED
+        | {
+            "NUM_TRAIN_EPOCHS": "4",
+            "LEARNING_RATE": "0.006",
+            "EVAL_STEPS": "2",
+            "EARLY_STOPPING_PATIENCE": "50",
+        }
+    )
+    journal = Journal.create(tmp_path / "run")
+    classifier.train(sets["train"], sets["eval"], config, journal, Tracker("t", None, tmp_path, {}))
+    curve = [event["f1_macro"] for event in journal.read() if event["event"] == "validation"]
+    assert max(curve) > curve[-1], "this seed does not put the rule to the test"
+    scores, _ = classifier.evaluate(sets["eval"])
+    assert scores.f1_macro == pytest.approx(max(curve))
+
+
+def test_a_run_shorter_than_eval_steps_is_validated_once(
+    classifier: GrievanceClassifier, good_splits: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    ids = UrgencyConfig.label2id
+    rows = datasets.Dataset.from_list([r | {"label": ids[r["label"]]} for r in good_splits["eval"]])
+    config = UrgencyConfig.from_environment(NEEDED | {"NUM_TRAIN_EPOCHS": "1"})
+    journal = Journal.create(tmp_path / "run")
+    tokenized = classifier.tokenize_dataset(rows)
+    classifier.train(tokenized, tokenized, config, journal, Tracker("t", None, tmp_path, {}))
+    assert [event["step"] for event in journal.read() if event["event"] == "validation"] == [2]
+
+
+def test_a_folder_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="MODEL_CHECKPOINT"):
+        GrievanceClassifier(str(tmp_path), 3, {0: "a", 1: "b", 2: "c"}, {"a": 0, "b": 1, "c": 2})
