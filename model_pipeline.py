@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import sys
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,7 +105,13 @@ class GrievanceClassifier:
             return self.tokenizer(batch["grievance"], truncation=True, max_length=self.max_length)
 
         with disk_errors():
-            return split.map(tokenize, batched=True, remove_columns=["grievance"])
+            return split.map(
+                tokenize,
+                batched=True,
+                remove_columns=["grievance"],
+                # Otherwise datasets pickles the whole classifier for a cache key: a minute for a tiny one.
+                new_fingerprint=uuid.uuid4().hex,
+            )
 
     def train(
         self,

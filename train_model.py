@@ -115,4 +115,6 @@ def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
+    # For the libraries too, which read HF_ENDPOINT, HF_HOME and the like themselves.
+    os.environ.update(clean_environment(os.environ))
     sys.exit(main(os.environ))

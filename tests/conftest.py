@@ -126,6 +126,9 @@ class City:
         self.head = self.api.model_info("city/model").sha
         for space in ("city/inference", "city/retrain"):
             self.api.create_repo(space, repo_type="space", space_sdk="docker", private=True)
+            self.api.upload_file(
+                path_or_fileobj=b"FROM scratch\n", path_in_repo="Dockerfile", repo_id=space, repo_type="space"
+            )
             self.api.restart_space(space)
         self.settings = {
             "PATH": os.environ["PATH"],

@@ -1,0 +1,74 @@
+"""The three ways people start the job: a restart, a restart while it runs, a container with an env file."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from rehearsal.space_host import parse_dockerfile
+from rehearsal.world import INFERENCE_SPACE, MODEL, RETRAIN_SPACE, World
+from tests.conftest import SOURCE, City, free_port
+
+FEW_STEPS = {"NUM_TRAIN_EPOCHS": "1", "LEARNING_RATE": "0.001", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def world(tmp_path: Path, checkpoint: Path, grievances: list[dict[str, str]]) -> Iterator[World]:
+    with World(tmp_path, "urgency") as world:
+        world.push_checkpoint(checkpoint)
+        unique = list({row["grievance"].casefold(): row for row in grievances}.values())
+        splits = {"train": unique[:60], "eval": unique[60:90], "test": unique[90:150]}
+        world.push_data(splits, "v20250101_000000")
+        world.create_spaces(FEW_STEPS | {"ALLOW_FIRST_RELEASE": "true"})
+        yield world
+
+
+def outcomes(world: World) -> list[str]:
+    runs = sorted(world.root.glob("runs/*/run.json"))
+    return [json.loads(run.read_text(encoding="utf-8"))["outcome"] for run in runs]
+
+
+def test_a_restart_from_outside_releases_rolls_out_and_pauses(world: World) -> None:
+    world.api.restart_space(RETRAIN_SPACE)
+    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=120)
+    assert world.host.wait_exit(RETRAIN_SPACE) == 0, world.host.log_path(RETRAIN_SPACE).read_text()
+    assert world.api.get_space_runtime(RETRAIN_SPACE).stage == "PAUSED"
+    assert outcomes(world) == ["accepted"]
+    (tag,) = world.api.list_repo_refs(MODEL).tags
+    about = requests.get(f"http://{world.domain(INFERENCE_SPACE)}/", timeout=10).json()
+    assert (about["model_version"], about["model_revision"]) == (tag.name, tag.target_commit)
+
+
+def test_a_restart_while_it_runs_ends_the_first_run_and_finishes_the_second(world: World) -> None:
+    world.api.restart_space(RETRAIN_SPACE)
+    world.host.wait_stage(RETRAIN_SPACE, {"RUNNING"}, timeout=60)
+    world.api.restart_space(RETRAIN_SPACE)
+    world.host.wait_stage(RETRAIN_SPACE, {"RUNNING"}, timeout=60)
+    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=120)
+    assert world.host.wait_exit(RETRAIN_SPACE) == 0, world.host.log_path(RETRAIN_SPACE).read_text()
+    assert sorted(outcomes(world)) == ["accepted", "interrupted"]
+    assert len(world.api.list_repo_refs(MODEL).tags) == 1
+
+
+def test_the_containers_command_with_an_env_file_does_the_same(
+    city: City, good_splits: dict[str, list[dict[str, Any]]]
+) -> None:
+    city.push(good_splits)
+    env_file = city.root / ".env"
+    settings = city.settings | {"ALLOW_FIRST_RELEASE": "true", "PORT": str(free_port())}
+    lines = [f'{name}="{value}"  # as in a shell' for name, value in settings.items() if name.isupper()]
+    env_file.write_text("\n".join(lines), encoding="utf-8")
+    command, _ = parse_dockerfile((SOURCE / "Dockerfile").read_text(encoding="utf-8"))
+    as_docker = dict(line.split("=", 1) for line in env_file.read_text(encoding="utf-8").splitlines())
+    # What the image sets, and what is read before any Python of ours runs, is not from the env file.
+    image = {name: settings[name] for name in ("HOME", "PYTHONPATH", "OMP_NUM_THREADS")}
+    environ = as_docker | image | {"PATH": f"{Path(sys.executable).parent}:{settings['PATH']}"}
+    done = subprocess.run(command, env=environ, cwd=SOURCE, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(city.api.list_repo_refs("city/model").tags) == 1
+    assert city.paused
