@@ -115,6 +115,7 @@ def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    # For the libraries too, which read HF_ENDPOINT, HF_HOME and the like themselves.
-    os.environ.update(clean_environment(os.environ))
+    # HF_ENDPOINT and the like are read by the libraries; our own settings stay raw, to be cleaned just once.
+    ours = {name.upper() for name in BaseConfig.model_fields}
+    os.environ.update({k: v for k, v in clean_environment(os.environ).items() if k not in ours})
     sys.exit(main(os.environ))

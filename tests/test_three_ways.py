@@ -61,6 +61,7 @@ def test_the_containers_command_with_an_env_file_does_the_same(
     city.push(good_splits)
     env_file = city.root / ".env"
     settings = city.settings | {"ALLOW_FIRST_RELEASE": "true", "PORT": str(free_port())}
+    settings["RUN_DIR"] = str(city.root / "runs # 1")  # read once: a second reading would cut it
     lines = [f'{name}="{value}"  # as in a shell' for name, value in settings.items() if name.isupper()]
     env_file.write_text("\n".join(lines), encoding="utf-8")
     command, _ = parse_dockerfile((SOURCE / "Dockerfile").read_text(encoding="utf-8"))
@@ -71,4 +72,5 @@ def test_the_containers_command_with_an_env_file_does_the_same(
     done = subprocess.run(command, env=environ, cwd=SOURCE, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(city.api.list_repo_refs("city/model").tags) == 1
+    assert len(list((city.root / "runs # 1").glob("*/run.json"))) == 1
     assert city.paused
