@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .world import MODEL, RETRAIN_SPACE, World, first_and_second_version, read_grievances, without_secrets
+from .world import MODEL, RETRAIN_SPACE, World, chosen_settings, first_and_second_version, read_grievances
 
 ROOT = Path("rehearsal_run")
 # What suits a model of a few hundred thousand parameters; a person's own checkpoint gets the job's defaults.
@@ -44,9 +44,9 @@ def main() -> int:
             from .tiny_checkpoint import make_checkpoint
 
             checkpoint = make_checkpoint(ROOT / "checkpoint", [row["grievance"] for row in rows])
-            settings = TINY | without_secrets()
+            settings = TINY | chosen_settings()
         else:
-            settings = without_secrets()
+            settings = chosen_settings()
         world.push_checkpoint(checkpoint)
         first, second = first_and_second_version(rows, first_rows=len(rows) // 3)
         world.push_data(first, "v20250101_000000")

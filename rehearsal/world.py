@@ -148,7 +148,7 @@ def first_and_second_version(
     return splits | {"train": splits["train"][:first_rows]}, splits
 
 
-def without_secrets(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def chosen_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a person's environment may set for the retrain Space: its training and decision settings."""
     names = (
         "NUM_TRAIN_EPOCHS TRAIN_BATCH_SIZE EVAL_BATCH_SIZE LEARNING_RATE WEIGHT_DECAY EVAL_STEPS FOCAL_GAMMA "
