@@ -81,8 +81,18 @@ class BaseConfig(BaseSettings):
 
     # decision, release, life cycle
     deployed_sample_size: Count = Field(300, description="test rows that the live API is asked about")
-    decision_threshold: float = Field(0.001, gt=-1, lt=1, description="gain in macro F1 to be exceeded")
+    decision_threshold: float = Field(0.001, ge=0, lt=1, description="gain in macro F1 to be exceeded")
     min_coverage: Fraction = Field(0.95, description="share of the sample that must be answered")
+    decision_confidence: Fraction | None = Field(
+        None, description="probability of a gain to be reached; not asked for unless set"
+    )
+    min_f1_macro: Fraction | None = Field(None, description="floor of the new model's macro F1")
+    max_class_recall_drop: Fraction | None = Field(
+        None, description="how much recall any one class may lose; 0.05 is 5 points"
+    )
+    compare_with: Literal["api", "hub"] = Field(
+        "api", description="the live API, or the released model of the Hub, scored here on the whole test set"
+    )
     allow_first_release: bool = Field(False, description="release where no model is published yet")
     rollout_timeout_minutes: float = Field(20, gt=0, le=24 * 60)
     run_dir: Path = Field(Path("runs"), description="a folder for each run is made below it")

@@ -1,50 +1,40 @@
-"""GrievanceClassifier: the stages of a retraining run, and `train_pipeline`, which runs them in order.
-
-`python model_pipeline.py RUN_FOLDER` is the training process that train_model.py starts and watches.
-"""
+"""GrievanceClassifier: the stages of a retraining run, and `train_pipeline`, which runs them in order."""
 
 import logging
-import os
-import platform
-import sys
 import uuid
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
-import transformers
+import numpy as np
 from huggingface_hub import HfApi, ModelCard
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, EvalPrediction, set_seed
+from numpy.typing import NDArray
+from transformers import EvalPrediction, set_seed
 
-from configs import BaseConfig, get_config
+from configs import BaseConfig
 from errors import (
     CheckpointError,
     ComparisonError,
     HubError,
-    Interrupted,
-    RetrainError,
     disk_errors,
     hub_errors,
-    loading_errors,
 )
+from evaluation.comparison import answers_of, pair_answers, save_comparison
 from evaluation.decision_gate import decide
-from evaluation.live_model import ask_live_model, make_session
+from evaluation.live_model import LiveModel
 from evaluation.scores import compute_scores, stratified_sample, write_reports
-from lifecycle.hub_client import configure_hub_client
-from lifecycle.supervisor import interruptible
-from load_dataset import Splits, load_splits
+from lifecycle.space_control import is_private_space_at, space_stage
+from load_dataset import Splits
+from release.metadata import version_metadata, write_metadata
 from release.model_card import model_card
-from release.model_release import free_version_tag, published_head, release_model, write_metadata
+from release.model_release import free_version_tag, newest_version, published_head, release_model
 from release.rollout import restart_space, wait_until_served
-from reporting.redaction import Redactor, set_up_logging
-from reporting.summary import summary
 from reporting.tracking import Tracker
-from run_record import EXIT_CODES, Comparison, Journal, Release, Scores, Verdict, run_record
-from training.fine_tuning import fine_tune
-from training.focal_loss import FocalLossTrainer
+from run_record import Answer, GateRules, Journal, Release, Scores, Verdict
+from training.checkpoint import load_classifier
+from training.fine_tuning import fine_tune, predict
 from training.progress import ProgressCallback
 
 logger = logging.getLogger(__name__)
@@ -72,31 +62,14 @@ class GrievanceClassifier:
         seed: int = 42,
         max_length: int = 512,
     ) -> None:
+        assert len(id2label) == len(label2id) == num_labels
         self.model_checkpoint = model_checkpoint
         self.id2label, self.label2id = dict(id2label), dict(label2id)
         self.wandb_api_key, self.wandb_project_name = wandb_api_key, wandb_project_name
         self.max_length = max_length
         self.api = HfApi(token=hf_token)
-        self.trainer: FocalLossTrainer | None = None
         set_seed(seed)  # before the head is made: it is random
-        with disk_errors(), loading_errors(model_checkpoint):
-            self.tokenizer = AutoTokenizer.from_pretrained(model_checkpoint, token=hf_token)
-            self.model = AutoModelForSequenceClassification.from_pretrained(
-                model_checkpoint,
-                num_labels=num_labels,
-                id2label=self.id2label,
-                label2id=self.label2id,
-                token=hf_token,
-                use_safetensors=True,
-                dtype=torch.float32,
-            )
-        if self.model.config.model_type != "xlm-roberta":
-            raise CheckpointError(
-                f"MODEL_CHECKPOINT={model_checkpoint} is a {self.model.config.model_type} model. "
-                "Name an XLM-RoBERTa checkpoint, such as xlm-roberta-base."
-            )
-        # Known where the checkpoint came from the Hub.
-        self.checkpoint_revision: str | None = getattr(self.model.config, "_commit_hash", None)
+        self.model, self.tokenizer = load_classifier(model_checkpoint, hf_token, id2label=self.id2label)
 
     def tokenize_dataset(self, split: datasets.Dataset) -> datasets.Dataset:
         """Columns input_ids, attention_mask and label; texts are cut at max_length tokens."""
@@ -130,10 +103,10 @@ class GrievanceClassifier:
         callback = ProgressCallback(journal, tracker.log)
         checkpoints = journal.folder / "checkpoints"
         with disk_errors():
-            self.trainer = fine_tune(
+            trainer = fine_tune(
                 self.model, self.tokenizer, train_set, eval_set, config, checkpoints, metrics, [callback]
             )
-        state, arguments = self.trainer.state, self.trainer.args
+        state, arguments = trainer.state, trainer.args
         journal.write(
             "training",
             steps=state.global_step,
@@ -143,11 +116,11 @@ class GrievanceClassifier:
             device=str(arguments.device),
         )
 
-    def evaluate(self, test_set: datasets.Dataset) -> tuple[Scores, list[int]]:
-        """Score a tokenised set; returns the scores and the predicted id of each row."""
-        assert self.trainer is not None, "train first"
-        predictions = self.trainer.predict(test_set).predictions.argmax(axis=-1).tolist()
-        return compute_scores(test_set["label"], predictions, self.id2label), predictions
+    def evaluate(self, test_set: datasets.Dataset, config: BaseConfig) -> tuple[Scores, NDArray[np.float64]]:
+        """Score a tokenised set; returns the scores and the probability of each class, (rows, classes)."""
+        probabilities = predict(self.model, self.tokenizer, test_set, config)
+        predictions = probabilities.argmax(axis=1).tolist()
+        return compute_scores(test_set["label"], predictions, self.id2label), probabilities
 
     def log_wandb_eval_metrics(self, tracker: Tracker, scores: Scores, reports: Path) -> None:
         """Send test scores, classification report and confusion matrix to W&B."""
@@ -173,22 +146,30 @@ class GrievanceClassifier:
         self, config: BaseConfig, splits: Splits, tracker: Tracker, journal: Journal
     ) -> Verdict:
         """Train, evaluate, compare, and release and roll out if the gate says so."""
+        if not published_head(self.api, config.hub_model_id)[1]:
+            first_release(config)  # raises now, rather than after hours of training
+
         journal.write("stage", name="train")
         train_set, eval_set, test_set = map(self.tokenize_dataset, (splits.train, splits.eval, splits.test))
         self.train(train_set, eval_set, config, journal, tracker)
 
         journal.write("stage", name="evaluate")
-        scores, predictions = self.evaluate(test_set)
+        scores, probabilities = self.evaluate(test_set, config)
         folder = journal.folder / "model"
         with disk_errors():
-            write_reports(folder / "reports", splits.test["label"], predictions, self.id2label)
+            predictions = probabilities.argmax(axis=1).tolist()
+            write_reports(folder / "reports", test_set["label"], predictions, self.id2label)
         journal.write("test_scores", **vars(scores))
         self.log_wandb_eval_metrics(tracker, scores, folder / "reports")
 
         journal.write("stage", name="compare")
         # What is compared against is what the release must stand on.
         head, has_model = published_head(self.api, config.hub_model_id)
-        verdict = self.compare(config, splits, predictions, journal) if has_model else first_release(config)
+        live = self.live_model(config)
+        if has_model:
+            verdict = self.compare(config, splits.test, test_set, probabilities, live, journal)
+        else:
+            verdict = first_release(config)
         journal.write("verdict", **vars(verdict))
         tracker.log_verdict(verdict)
         if verdict.outcome != "accepted":
@@ -196,78 +177,123 @@ class GrievanceClassifier:
 
         journal.write("stage", name="release")
         tag = free_version_tag(self.api, config.hub_model_id)
-        card = model_card(config, list(self.label2id), tag, scores, verdict, splits.info)
-        metadata = self.metadata(config, splits, scores, verdict, tag, head)
+        card = model_card(config, tag, scores, verdict, splits.info)
+        metadata = version_metadata(
+            config,
+            splits.info,
+            scores,
+            verdict,
+            version_tag=tag,
+            author=account(self.api)["name"],
+            checkpoint_revision=getattr(self.model.config, "_commit_hash", None),  # None for a folder
+            previous_revision=head,
+            device=str(self.model.device),
+        )
         release = self.push_model_to_hub(config.hub_model_id, folder, metadata, card, head)
         journal.write("release", **vars(release))
 
         journal.write("stage", name="roll out")
         self.restart_space(config.space_repo_id)
+        canary = self.cut(splits.test["grievance"][:1])
         wait_until_served(
-            self.api,
-            make_session(config.api_token),
+            lambda: space_stage(self.api, config.space_repo_id),
+            live.served_version,
+            lambda: live.ask(canary, failures_allowed=0)[0].label is not None,
             config.space_repo_id,
-            config.api_endpoint,
             release,
-            canary=splits.test["grievance"][0],
             timeout_minutes=config.rollout_timeout_minutes,
             on_state=lambda state: journal.write("progress", stage="roll out", state=state),
         )
         return verdict
 
-    def compare(
-        self, config: BaseConfig, splits: Splits, predictions: list[int], journal: Journal
-    ) -> Verdict:
-        """Ask the live model about a sample of test rows and let the gate decide."""
-        rows = stratified_sample(splits.test["label"], config.deployed_sample_size, config.seed)
-        sample = splits.test.select(rows)
-        live, failures = ask_live_model(
-            make_session(config.api_token),
-            config.api_endpoint,
-            sample["grievance"],
-            self.label2id,
-            failures_allowed=int((1 - config.min_coverage) * len(rows)),
-            on_progress=lambda done: journal.write("progress", stage="compare", done=done, total=len(rows)),
-        )
-        comparison = Comparison(sample["label"], [predictions[i] for i in rows], live, failures)
-        journal.write("comparison", rows=rows, **vars(comparison))
-        return decide(
-            comparison, len(self.id2label), config.decision_threshold, config.min_coverage, config.seed
-        )
+    def live_model(self, config: BaseConfig) -> LiveModel:
+        """The API that serves citizens now. A private Space lets in who may read it: HF_TOKEN."""
+        bearer = config.api_token
+        if bearer is None and is_private_space_at(self.api, config.space_repo_id, config.api_endpoint):
+            bearer = config.hf_token
+        return LiveModel(config.api_endpoint, self.label2id, bearer)
 
-    def metadata(
+    def compare(
         self,
         config: BaseConfig,
-        splits: Splits,
-        scores: Scores,
-        verdict: Verdict,
-        version_tag: str,
-        head: str | None,
-    ) -> dict[str, Any]:
-        """What metadata.json tells of a version: the mission's fields and the lineage."""
-        with hub_errors("ask who HF_TOKEN belongs to, to publish to", config.hub_model_id):
-            author = self.api.whoami()["name"]
-        first = " (first release)" if verdict.delta is None else ""
-        return {
-            "model_name": config.hub_model_id,
-            "version_tag": version_tag,
-            "commit_message": f"Auto-deploy: ΔF1 >= {config.decision_threshold:.4f}{first}",
-            "timestamp_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-            "author": author,
-            "training_args": config.public_values(),
-            "eval_metrics": vars(scores) | {"per_class": {k: vars(v) for k, v in scores.per_class.items()}},
-            "comparison": vars(verdict),
-            "dataset": vars(splits.info),
-            "base_checkpoint": self.model_checkpoint,
-            "base_checkpoint_revision": self.checkpoint_revision,
-            "previous_revision": head,
-            "environment": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-                "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            },
-        }
+        test: datasets.Dataset,
+        test_set: datasets.Dataset,
+        probabilities: NDArray[np.float64],
+        live: LiveModel,
+        journal: Journal,
+    ) -> Verdict:
+        """Get the live model's answers to test rows, keep both models' row by row, and let the gate decide.
+
+        test, test_set: the test split, as texts and tokenised; probabilities: the candidate's.
+        """
+        labels, released = list(test["label"]), newest_version(self.api, config.hub_model_id)
+        if config.compare_with == "hub":
+            rows, served = list(range(len(labels))), released
+            answers = self.released_answers(config, released.revision if released else "main", test_set)
+        else:
+            rows = stratified_sample(labels, config.deployed_sample_size, config.seed)
+            live.wake(lambda: space_stage(self.api, config.space_repo_id), config.rollout_timeout_minutes)
+            answers, served = live.ask_one_version(
+                self.cut(test.select(rows)["grievance"]),
+                failures_allowed=int((1 - config.min_coverage) * len(rows)),
+                on_progress=lambda n: journal.write("progress", stage="compare", done=n, total=len(rows)),
+            )
+        asked = [labels[i] for i in rows]
+        comparison = pair_answers(
+            list(self.label2id), config.compare_with, rows, asked, probabilities[rows], answers
+        )
+        rules = gate_rules(config)
+        with disk_errors():
+            save_comparison(journal.folder / "comparison.parquet", comparison, rules)
+        verdict = replace(decide(comparison, rules), served=served)
+        if served and released and served.revision != released.revision:
+            warning = (
+                f"The API serves {served.tag or served.revision}, but the newest version of "
+                f"{config.hub_model_id} is {released.tag}. The comparison is with what is served."
+            )
+            journal.write("warning", message=warning)
+            verdict = replace(verdict, warnings=(warning,))
+        return verdict
+
+    def released_answers(self, config: BaseConfig, revision: str, test_set: datasets.Dataset) -> list[Answer]:
+        """Score the released model here, on the tokenised test set.
+
+        Raises:
+            ComparisonError: it can't be loaded, or knows other labels.
+        """
+        try:
+            model, tokenizer = load_classifier(config.hub_model_id, self.api.token, revision=revision)
+        except CheckpointError as error:
+            raise ComparisonError(f"The released model can't be scored here: {error}") from error
+        if model.config.id2label != self.id2label:
+            raise ComparisonError(
+                f"{config.hub_model_id} at {revision} has the labels "
+                f"{', '.join(model.config.id2label.values())}: not those of LABEL={config.label}. "
+                "Is HUB_MODEL_ID the right one?"
+            )
+        return answers_of(predict(model, tokenizer, test_set, config))
+
+    def cut(self, texts: Sequence[str]) -> list[str]:
+        """Each text as far as training reads it: an API that fails on longer ones is not the worse for it."""
+        encoded = self.tokenizer(
+            list(texts), truncation=True, max_length=self.max_length, return_offsets_mapping=True
+        )
+        return [
+            text[: max(end for _, end in offsets)] if len(offsets) == self.max_length else text
+            for text, offsets in zip(texts, encoded["offset_mapping"], strict=True)
+        ]
+
+
+def gate_rules(config: BaseConfig) -> GateRules:
+    """The settings that the gate goes by."""
+    return GateRules(
+        threshold=config.decision_threshold,
+        min_coverage=config.min_coverage,
+        confidence=config.decision_confidence,
+        min_f1_macro=config.min_f1_macro,
+        max_class_recall_drop=config.max_class_recall_drop,
+        seed=config.seed,
+    )
 
 
 def first_release(config: BaseConfig) -> Verdict:
@@ -286,74 +312,17 @@ def first_release(config: BaseConfig) -> Verdict:
     )
 
 
-def run_training(config: BaseConfig, journal: Journal) -> Verdict:
-    """The run inside the training process: data, checkpoint, pipeline; tracked from start to end."""
-    configure_hub_client()
-    token = config.hf_token.get_secret_value()
-    key = config.wandb_api_key.get_secret_value() if config.wandb_api_key else None
-    api = HfApi(token=token)
+def account(api: HfApi) -> dict[str, Any]:
+    """Whom the token belongs to, and what it may do."""
     with hub_errors("check HF_TOKEN at", api.endpoint):
-        role = api.whoami().get("auth", {}).get("accessToken", {}).get("role")
-    if role == "read":  # said now rather than after hours of training
+        return api.whoami()
+
+
+def check_token(api: HfApi) -> None:
+    """Say at the start, rather than after hours of training, that nothing can be published.
+
+    Raises:
+        HubError: HF_TOKEN is not accepted or may only read.
+    """
+    if account(api).get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise HubError("HF_TOKEN may only read, and the run publishes a model. Make one with write access.")
-    tracker = Tracker(config.wandb_project_name, key, journal.folder, config.public_values())
-    if tracker.warning:
-        logger.warning(tracker.warning)
-        journal.write("warning", message=tracker.warning)
-    journal.write("tracking", url=tracker.url, folder=str(journal.folder / "wandb"))
-    reasons: tuple[str, ...] = ("see the log",)
-    outcome = "bug"
-    try:
-        journal.write("stage", name="load data")
-        with disk_errors():
-            splits = load_splits(api, config.dataset_repo_id, config.label2id, config.dataset_revision)
-        journal.write("dataset", **vars(splits.info))
-        tracker.log_dataset(splits.info)
-        journal.write("stage", name="load checkpoint")
-        classifier = GrievanceClassifier(
-            config.model_checkpoint,
-            len(config.label2id),
-            config.id2label,
-            config.label2id,
-            token,
-            key,
-            config.wandb_project_name,
-            seed=config.seed,
-            max_length=config.max_length,
-        )
-        verdict = classifier.train_pipeline(config, splits, tracker, journal)
-        outcome, reasons = verdict.outcome, verdict.reasons
-        return verdict
-    except (RetrainError, Interrupted) as error:
-        outcome, reasons = error.outcome, (str(error),)
-        raise
-    finally:
-        text = summary(run_record(journal.read()) | {"outcome": outcome, "reasons": reasons})
-        tracker.finish(outcome, text, EXIT_CODES[outcome])
-
-
-def main(folder: Path, environ: Mapping[str, str]) -> int:
-    """The error boundary of the training process: whatever happens becomes the journal's outcome."""
-    config = get_config(environ)
-    redact = Redactor(config.secrets)
-    set_up_logging(redact)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    journal = Journal(folder, redact)
-    try:
-        with interruptible():
-            verdict = run_training(config, journal)
-        outcome, reasons = verdict.outcome, verdict.reasons
-    except (RetrainError, Interrupted) as error:
-        logger.error("%s", error)
-        outcome, reasons = error.outcome, (str(error),)
-    except Exception as error:
-        logger.exception("A bug ended the run")
-        outcome, reasons = "bug", (f"{type(error).__name__}: {error}",)
-    journal.write("outcome", outcome=outcome, reasons=reasons)
-    return EXIT_CODES[outcome]
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), os.environ))

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,31 +73,88 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Both models on the same test rows. An answer that could not be had is None in `live`.
+class Answer:
+    """A model's answer to one text: class id, its probability, seconds taken; or why there is none."""
 
-    labels, candidate, live: class ids, row by row.
+    label: int | None = None
+    confidence: float | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both models on the same test rows, column by column. An answer that could not be had is None in `live`.
+
+    rows: their numbers in the test split; labels, candidate, live: class ids, places in label_names;
+    *_confidence: the answer's probability, 0..1; latency: seconds a text took; errors: why there is no
+    answer; compared_with: "api" (the live API answered) or "hub" (the released model was scored here).
     """
 
+    label_names: tuple[str, ...]
+    compared_with: str
+    rows: Sequence[int]
     labels: Sequence[int]
     candidate: Sequence[int]
     live: Sequence[int | None]
-    failures: dict[str, int]
+    candidate_confidence: Sequence[float]
+    live_confidence: Sequence[float | None]
+    latency: Sequence[float | None]
+    errors: Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class GateRules:
+    """What the gate asks of a candidate; None is a rule that is not set. `seed` is that of the resampling."""
+
+    threshold: float = 0.001
+    min_coverage: float = 0.95
+    confidence: float | None = None
+    min_f1_macro: float | None = None
+    max_class_recall_drop: float | None = None
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """One rule of the gate, by the variable that sets it, and how the candidate did."""
+
+    name: str
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """The version that an API says it has loaded: its tag, if it has one, and its commit."""
+
+    tag: str | None
+    revision: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate decided, from which figures. F1 and its difference are on the compared rows alone."""
+    """What the gate decided, from which figures. F1 and its difference are on the compared rows alone.
+
+    probability_of_gain: the share of resamplings in which the gain exceeds the threshold;
+    failures: rows without an answer, by cause; served: the version that gave the live answers, if known.
+    """
 
     outcome: str
     reasons: tuple[str, ...]
+    compared_with: str | None = None
     rows_asked: int = 0
     rows_compared: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    rules: tuple[RuleResult, ...] = ()
     f1_macro_candidate: float | None = None
     f1_macro_live: float | None = None
     delta: float | None = None
     interval: tuple[float, float] | None = None
     probability_of_gain: float | None = None
+    mcnemar_p: float | None = None
+    served: ServedVersion | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

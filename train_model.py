@@ -19,7 +19,7 @@ from reporting.redaction import Redactor, set_up_logging
 from reporting.summary import summary
 from run_record import EXIT_CODES, Journal, run_record
 
-TRAINING = (sys.executable, "-u", str(Path(__file__).with_name("model_pipeline.py")))
+TRAINING = (sys.executable, "-u", str(Path(__file__).with_name("training_process.py")))
 
 logger = logging.getLogger("retrain")
 

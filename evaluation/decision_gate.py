@@ -1,83 +1,132 @@
 """Whether the candidate replaces the live model: a pure function of both models' answers on the same rows.
 
-Knows nothing but run_record and numpy: no network, no clock, no torch.
+Knows nothing but run_record, numpy and scipy: no network, no clock, no torch. `python -m
+evaluation.decision_gate comparison.parquet` computes the verdict of a run anew, from its rows alone.
 """
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import binomtest
 
-from run_record import Comparison, Verdict
+from run_record import Comparison, GateRules, RuleResult, Verdict
 
 RESAMPLES = 10_000
+# A share of right answers means little on fewer rows of a class: one row more or less is 5 points.
+ROWS_TO_TELL_RECALL = 20
+# Cohen's kappa below which an API's answers are hardly better than chance, and that of answers that fit well.
+KAPPA_OF_A_MODEL, KAPPA_OF_A_GOOD_MODEL = 0.1, 0.5
+
+Counts = NDArray[np.int64]
 
 
-def decide(
-    comparison: Comparison, num_labels: int, threshold: float, min_coverage: float, seed: int = 42
-) -> Verdict:
-    """Accept if the gain in macro F1, on the rows that both answered, exceeds `threshold`.
+class Evidence(NamedTuple):
+    """What the rows say. Macro F1 is over the full label set; recalls and class_rows are by class id."""
 
-    min_coverage: the share of rows that the live model must have answered for the comparison to count;
-        below it the verdict is "inconclusive".
+    f1_candidate: float
+    f1_live: float
+    delta: float
+    interval: tuple[float, float]
+    probability_of_gain: float
+    mcnemar_p: float
+    only_candidate_right: int
+    only_live_right: int
+    recalls_candidate: Sequence[float]
+    recalls_live: Sequence[float]
+    class_rows: Sequence[int]
+
+
+def decide(comparison: Comparison, rules: GateRules) -> Verdict:
+    """Judge the rows that both answered: "accepted" if every rule is met, "rejected" if one is not.
+
+    "inconclusive" where the rows can't carry a judgement: too few answers, a class without rows, or an API
+    whose answers can't be those of a model.
     """
-    labels, candidate = (np.asarray(v, dtype=np.intp) for v in (comparison.labels, comparison.candidate))
-    answered = np.array([prediction is not None for prediction in comparison.live], dtype=bool)
-    live = np.array([p for p in comparison.live if p is not None], dtype=np.intp)
-    asked, compared = len(labels), int(answered.sum())
-    if not asked or compared < min_coverage * asked or not compared:
-        causes = "; ".join(f"{count} × {cause}" for cause, count in comparison.failures.items())
-        return Verdict(
-            outcome="inconclusive",
-            reasons=(
-                f"The live model answered {compared} of {asked} rows, and {min_coverage:.0%} are needed "
-                f"({causes or 'no causes known'}). Nothing was published. Check that the API at "
-                "API_ENDPOINT is up and that its labels are this label set's, then restart.",
-            ),
-            rows_asked=asked,
-            rows_compared=compared,
-        )
-    counts = joint_counts(labels[answered], candidate[answered], live, num_labels)
+    answered = [i for i, prediction in enumerate(comparison.live) if prediction is not None]
+    failures = dict(Counter(error for error in comparison.errors if error).most_common())
+    labels, candidate, live = (
+        np.array([column[i] for i in answered], dtype=np.intp)
+        for column in (comparison.labels, comparison.candidate, comparison.live)
+    )
+    counts = joint_counts(labels, candidate, live, len(comparison.label_names))
+    verdict = Verdict(
+        outcome="inconclusive",
+        reasons=(),
+        compared_with=comparison.compared_with,
+        rows_asked=len(comparison.rows),
+        rows_compared=len(answered),
+        failures=failures,
+    )
+    if doubt := _doubt(comparison, counts, failures, rules):
+        advice = "Nothing was published."
+        if comparison.compared_with == "api":
+            advice += (
+                " Check the API at API_ENDPOINT and restart, or set COMPARE_WITH=hub to compare with the "
+                "released model, scored here."
+            )
+        return replace(verdict, reasons=(f"{doubt} {advice}",))
+    evidence = weigh(counts, rules)
+    results = tuple(_apply(rules, evidence, comparison.label_names))
+    return replace(
+        verdict,
+        outcome="accepted" if all(result.passed for result in results) else "rejected",
+        reasons=(*(result.reason for result in results), *_in_plain_words(evidence, rules)),
+        rules=results,
+        f1_macro_candidate=evidence.f1_candidate,
+        f1_macro_live=evidence.f1_live,
+        delta=evidence.delta,
+        interval=evidence.interval,
+        probability_of_gain=evidence.probability_of_gain,
+        mcnemar_p=evidence.mcnemar_p,
+    )
+
+
+def weigh(counts: Counts, rules: GateRules) -> Evidence:
+    """Every figure of the comparison, from the joint counts (see joint_counts)."""
     f1_candidate, f1_live = (float(f1) for f1 in f1_macro_of_both(counts))
-    deltas = bootstrap_deltas(counts, seed)
-    delta = f1_candidate - f1_live
-    interval = tuple(float(x) for x in np.quantile(deltas, [0.025, 0.975]))
-    probability = float((deltas > threshold).mean())
-    better = delta > threshold
-    reason = (
-        f"On {compared} test rows the new model's macro F1 is {f1_candidate:.4f}, the live model's "
-        f"{f1_live:.4f}: {delta:+.4f}, which "
-        f"{'exceeds' if better else 'does not exceed'} the threshold of {threshold:.4f}."
-    )
-    trust = (
-        f"95 % interval of the gain: {interval[0]:+.4f} to {interval[1]:+.4f}; the new model is better by "
-        f"more than the threshold in {probability * 100:.0f} of 100 resamplings."
-    )
-    return Verdict(
-        outcome="accepted" if better else "rejected",
-        reasons=(reason, trust),
-        rows_asked=asked,
-        rows_compared=compared,
-        f1_macro_candidate=f1_candidate,
-        f1_macro_live=f1_live,
-        delta=delta,
-        interval=(interval[0], interval[1]),
-        probability_of_gain=probability,
+    deltas = bootstrap_deltas(counts, rules.seed)
+    low, high = np.quantile(deltas, [0.025, 0.975])
+    right = np.eye(len(counts), dtype=bool)
+    # Of the axes label, candidate, live: where the candidate's answer, or the live one, is the label.
+    candidate_right, live_right = right[:, :, None], right[:, None, :]
+    only_candidate = int(counts[candidate_right & ~live_right].sum())
+    only_live = int(counts[live_right & ~candidate_right].sum())
+    class_rows = counts.sum(axis=(1, 2))
+    return Evidence(
+        f1_candidate,
+        f1_live,
+        delta=f1_candidate - f1_live,
+        interval=(float(low), float(high)),
+        probability_of_gain=float((deltas > rules.threshold).mean()),
+        mcnemar_p=mcnemar_exact(only_candidate, only_live),
+        only_candidate_right=only_candidate,
+        only_live_right=only_live,
+        recalls_candidate=(np.diagonal(counts.sum(axis=2)) / np.maximum(class_rows, 1)).tolist(),
+        recalls_live=(np.diagonal(counts.sum(axis=1)) / np.maximum(class_rows, 1)).tolist(),
+        class_rows=class_rows.tolist(),
     )
 
 
 def joint_counts(
     labels: NDArray[np.intp], candidate: NDArray[np.intp], live: NDArray[np.intp], num_labels: int
-) -> NDArray[np.int64]:
+) -> Counts:
     """Count rows by (label, candidate's answer, live answer); returns (num_labels,) * 3."""
     shape = (num_labels,) * 3
-    return np.bincount(
-        np.ravel_multi_index((labels, candidate, live), shape), minlength=num_labels**3
-    ).reshape(shape)
+    cells = np.ravel_multi_index((labels, candidate, live), shape)
+    return np.bincount(cells, minlength=num_labels**3).reshape(shape)
 
 
-def f1_macro_of_both(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def f1_macro_of_both(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Macro F1 of candidate and live model from joint counts (..., K, K, K); an empty class counts as 0."""
 
-    def f1_macro(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    def f1_macro(confusion: Counts) -> NDArray[np.float64]:
         hits = np.diagonal(confusion, axis1=-2, axis2=-1)
         either = confusion.sum(axis=-1) + confusion.sum(axis=-2)
         return (2 * hits / np.maximum(either, 1)).mean(axis=-1)
@@ -85,19 +134,156 @@ def f1_macro_of_both(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], ND
     return f1_macro(counts.sum(axis=-1)), f1_macro(counts.sum(axis=-2))
 
 
-def bootstrap_deltas(counts: NDArray[np.int64], seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+def bootstrap_deltas(counts: Counts, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
     """The gain in macro F1 in each of `resamples` paired resamplings, stratified by label.
 
     F1 depends on the joint counts alone, so drawing rows with replacement within a label is drawing its
     counts from a multinomial distribution: the resampling of Efron & Tibshirani (1993), chapter 6, exactly.
     """
+    swapped = counts.transpose(0, 2, 1)
+    if swapped.tobytes() < counts.tobytes():  # so that swapping the models flips every sign, and nothing else
+        return -bootstrap_deltas(swapped, seed, resamples)
     generator = np.random.default_rng(seed)
-    num_labels = len(counts)
     drawn = np.zeros((resamples, *counts.shape), dtype=np.int64)
-    for label, of_label in enumerate(counts.reshape(num_labels, -1)):
-        rows = of_label.sum()
-        if rows:
+    for label, of_label in enumerate(counts.reshape(len(counts), -1)):
+        if rows := of_label.sum():
             sample = generator.multinomial(rows, of_label / rows, size=resamples)
             drawn[:, label] = sample.reshape(resamples, *counts.shape[1:])
     candidate, live = f1_macro_of_both(drawn)
     return candidate - live
+
+
+def mcnemar_exact(only_candidate_right: int, only_live_right: int) -> float:
+    """McNemar's exact test of equal accuracy (1947): two-sided p of the rows that only one gets right."""
+    discordant = only_candidate_right + only_live_right
+    return float(binomtest(only_candidate_right, discordant).pvalue) if discordant else 1.0
+
+
+def _doubt(comparison: Comparison, counts: Counts, failures: dict[str, int], rules: GateRules) -> str | None:
+    """Why these rows can't be judged; None where they can."""
+    asked, compared = len(comparison.rows), int(counts.sum())
+    if len(set(comparison.rows)) < asked:
+        return "Some rows stand in the comparison twice, so that they would count twice."
+    if not compared or compared < rules.min_coverage * asked:
+        causes = "; ".join(f"{count} × {cause}" for cause, count in failures.items())
+        return (
+            f"The live model answered {compared} of {asked} rows, and {rules.min_coverage:.0%} are needed "
+            f"({causes or 'no causes known'})."
+        )
+    names = comparison.label_names
+    empty = [name for name, rows in zip(names, counts.sum(axis=(1, 2)), strict=True) if not rows]
+    if empty:
+        return f"None of the {compared} rows that were answered is labelled {', '.join(empty)}."
+    return _api_fault(counts.sum(axis=1), names) if comparison.compared_with == "api" else None
+
+
+def _api_fault(confusion: Counts, names: Sequence[str]) -> str | None:
+    """Why a confusion matrix (label, answer) can't be that of a released model; None where it can."""
+    answers, rows = confusion.sum(axis=0), confusion.sum()
+    if answers.max() == rows:
+        return f"The API answered {names[answers.argmax()]} to all of {rows} rows: that is no model's answer."
+    as_said = _kappa(confusion)
+    _, fitting = linear_sum_assignment(confusion, maximize=True)
+    if _kappa(confusion[:, fitting]) > max(as_said, KAPPA_OF_A_GOOD_MODEL):
+        swaps = ", ".join(
+            f"{names[answer]} for {names[label]}" for label, answer in enumerate(fitting) if label != answer
+        )
+        return f"The API's labels look swapped: its answers fit well if it says {swaps}."
+    if as_said < KAPPA_OF_A_MODEL:
+        return f"The API's answers are hardly better than chance (Cohen's kappa {as_said:.2f})."
+    return None
+
+
+def _kappa(confusion: Counts) -> float:
+    """Cohen's kappa (1960) of labels and answers: 0 is agreement by chance, 1 is perfect."""
+    rows = confusion.sum()
+    by_chance = (confusion.sum(axis=0) * confusion.sum(axis=1)).sum() / rows**2
+    return float((np.trace(confusion) / rows - by_chance) / (1 - by_chance))
+
+
+def _apply(rules: GateRules, evidence: Evidence, names: Sequence[str]) -> list[RuleResult]:
+    """The rules that are set, each with its result and its reason."""
+    better = evidence.delta > rules.threshold
+    results = [
+        RuleResult(
+            "DECISION_THRESHOLD",
+            better,
+            f"The new model's macro F1 is {evidence.f1_candidate:.4f}, the live model's "
+            f"{evidence.f1_live:.4f} on the same {sum(evidence.class_rows)} rows: {evidence.delta:+.4f}, "
+            f"which {'exceeds' if better else 'does not exceed'} the threshold of {rules.threshold:.4f}.",
+        )
+    ]
+    if rules.confidence is not None:
+        sure = evidence.probability_of_gain >= rules.confidence
+        results.append(
+            RuleResult(
+                "DECISION_CONFIDENCE",
+                sure,
+                f"The probability that it is better by more than the threshold is "
+                f"{evidence.probability_of_gain:.3f}; at least {rules.confidence:.3f} is asked for.",
+            )
+        )
+    if rules.min_f1_macro is not None:
+        high = evidence.f1_candidate >= rules.min_f1_macro
+        results.append(
+            RuleResult(
+                "MIN_F1_MACRO",
+                high,
+                f"Its macro F1 is {'not ' if high else ''}below the floor of {rules.min_f1_macro:.4f}.",
+            )
+        )
+    if rules.max_class_recall_drop is not None:
+        results.append(_recall_rule(rules.max_class_recall_drop, evidence, names))
+    return results
+
+
+def _recall_rule(allowed: float, evidence: Evidence, names: Sequence[str]) -> RuleResult:
+    unsure, worse = [], []
+    columns = (names, evidence.class_rows, evidence.recalls_live, evidence.recalls_candidate)
+    for name, rows, live, candidate in zip(*columns, strict=True):
+        if rows < ROWS_TO_TELL_RECALL:
+            unsure.append(f"{name} has {rows} rows")
+        elif live - candidate > allowed:
+            worse.append(f"{name} from {live:.3f} to {candidate:.3f}")
+    if unsure:
+        reason = (
+            f"Whether a class got worse can't be told: {', '.join(unsure)}, and {ROWS_TO_TELL_RECALL} are "
+            "needed. Raise DEPLOYED_SAMPLE_SIZE or add test rows."
+        )
+    elif worse:
+        reason = f"Recall falls by more than {allowed:.3f}: {', '.join(worse)}."
+    else:
+        reason = f"No class loses more than {allowed:.3f} of recall."
+    return RuleResult("MAX_CLASS_RECALL_DROP", not (unsure or worse), reason)
+
+
+def _in_plain_words(evidence: Evidence, rules: GateRules) -> tuple[str, str]:
+    low, high = evidence.interval
+    # Rounded down: 99.7 are not "100 of 100".
+    times = int(evidence.probability_of_gain * 100)
+    only_one = evidence.only_candidate_right + evidence.only_live_right
+    return (
+        f"In {times} of 100 resamplings of these rows the new model is better by more than the threshold "
+        f"(95 % interval of the gain: {low:+.4f} to {high:+.4f}).",
+        f"On {only_one} rows just one of the two is right: the new model on {evidence.only_candidate_right}, "
+        f"the live one on {evidence.only_live_right} (McNemar's exact test: p = {evidence.mcnemar_p:.3f}).",
+    )
+
+
+def main(arguments: Sequence[str]) -> str | None:
+    """Print the verdict on a file of a comparison; returns what is wrong with the call or the file."""
+    from errors import ComparisonError
+    from evaluation.comparison import load_comparison
+
+    if len(arguments) != 1:
+        return "usage: python -m evaluation.decision_gate comparison.parquet"
+    try:
+        verdict = decide(*load_comparison(Path(arguments[0])))
+    except ComparisonError as error:
+        return str(error)
+    print("\n".join([verdict.outcome.upper(), *(f"  {reason}" for reason in verdict.reasons)]))
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,10 @@
 """Stops the bill: pauses the Space that the job runs in. Knows the Hub, and nothing of the run."""
 
+from urllib.parse import urlsplit
+
 from huggingface_hub import HfApi, SpaceStage
 
-from errors import hub_errors
+from errors import HubError, hub_errors
 
 # Stages in which somebody else is already restarting or stopping the Space.
 _ON_THE_WAY = {
@@ -26,7 +28,23 @@ def pause_space(api: HfApi, space_id: str) -> None:
         api.pause_space(space_id)
 
 
+def space_stage(api: HfApi, space_id: str) -> str:
+    """The stage of a Space, as in "RUNNING"; what went wrong where the Hub does not tell."""
+    try:
+        with hub_errors("ask for the state of the Space", space_id):
+            return str(api.get_space_runtime(space_id).stage)
+    except HubError as error:
+        return f"unknown: {error}"
+
+
+def is_private_space_at(api: HfApi, space_id: str, url: str) -> bool:
+    """Whether the URL is that of this Space and the Space is private: only then may it be shown our token."""
+    with hub_errors("read the Space", space_id):
+        info = api.space_info(space_id)
+    domains = info.runtime.raw.get("domains", []) if info.runtime else []
+    return bool(info.private) and urlsplit(url).netloc in [each["domain"] for each in domains]
+
+
 def is_being_replaced(api: HfApi, space_id: str) -> bool:
     """Whether a restart or a pause by somebody else is under way: then a pause would hit the next run."""
-    with hub_errors("ask for the state of the Space", space_id):
-        return api.get_space_runtime(space_id).stage in _ON_THE_WAY
+    return space_stage(api, space_id) in _ON_THE_WAY

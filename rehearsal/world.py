@@ -68,7 +68,7 @@ class World:
         self._create_space(INFERENCE_SPACE, {"MODEL_REPO": MODEL} | self.client)
         self._upload(INFERENCE_SPACE, SOURCE / "companion_spaces" / "inference", ["*"])
         self._create_space(RETRAIN_SPACE, self.retrain_settings() | dict(settings))
-        image = ["Dockerfile", "requirements.txt", "README.md", "*.py", *(f"{room}/*.py" for room in ROOMS)]
+        image = ["Dockerfile", "requirements.txt", "README.md", "*.py", *(f"{room}/*" for room in ROOMS)]
         ignored = ["rehearsal/*", "tests/*", "companion_spaces/*", "benchmarks/*", ".*", "*/.*"]
         self._upload(RETRAIN_SPACE, SOURCE, image, ignored)
 

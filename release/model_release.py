@@ -1,19 +1,20 @@
 """Publishes a folder as one version of a model repository: one commit, one tag on it. Knows no model."""
 
-import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from errors import ComparisonError, HubError, ReleaseError, RetrainError, hub_errors
-from run_record import Release
+from run_record import Release, ServedVersion
 
 # Formats that can run code when they are loaded: never published, and taken out of the repository.
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
 
 
 def published_head(api: HfApi, repo_id: str) -> tuple[str | None, bool]:
@@ -25,6 +26,15 @@ def published_head(api: HfApi, repo_id: str) -> tuple[str | None, bool]:
             return None, False
     files = {sibling.rfilename for sibling in info.siblings or ()}
     return info.sha, "config.json" in files and any(name.endswith((".safetensors", ".bin")) for name in files)
+
+
+def newest_version(api: HfApi, repo_id: str) -> ServedVersion | None:
+    """The version with the latest time in its tag, as the inference Space takes it; None without one."""
+    with hub_errors("read the tags of", repo_id):
+        tags = {
+            t.name: t.target_commit for t in api.list_repo_refs(repo_id).tags if VERSION_TAG.match(t.name)
+        }
+    return ServedVersion(newest := max(tags), tags[newest]) if tags else None
 
 
 def next_version_tag(now: datetime, taken: Iterable[str]) -> str:
@@ -44,12 +54,6 @@ def free_version_tag(api: HfApi, repo_id: str) -> str:
         except RepositoryNotFoundError:
             taken = []
     return next_version_tag(datetime.now(UTC), taken)
-
-
-def write_metadata(folder: Path, metadata: Mapping[str, Any]) -> None:
-    """Write metadata.json at the root of the folder to be released."""
-    text = json.dumps(metadata, ensure_ascii=False, indent=2)
-    (folder / "metadata.json").write_text(text + "\n", encoding="utf-8")
 
 
 def release_model(

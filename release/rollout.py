@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Callable
-from urllib.parse import urljoin
 
-import requests
 from huggingface_hub import HfApi
 
-from errors import RetrainError, RolloutError, hub_errors
-from run_record import Release
+from errors import RolloutError, hub_errors
+from run_record import Release, ServedVersion
 
 SECONDS_BETWEEN_LOOKS = 1.0
-TIMEOUT = (5.0, 30.0)
 
 
 def restart_space(api: HfApi, space_id: str) -> None:
@@ -21,18 +18,18 @@ def restart_space(api: HfApi, space_id: str) -> None:
 
 
 def wait_until_served(
-    api: HfApi,
-    session: requests.Session,
+    stage: Callable[[], str],
+    served_version: Callable[[], ServedVersion | None],
+    answers: Callable[[], bool],
     space_id: str,
-    endpoint: str,
     release: Release,
     *,
-    canary: str,
     timeout_minutes: float,
     on_state: Callable[[str], None] = lambda state: None,
 ) -> None:
     """Wait until the Space serves the released revision and answers a real request.
 
+    stage, served_version: ask the Hub and the Space itself; answers: whether a text is answered with a label.
     Where the Space does not tell its revision, the stage RUNNING and a real answer must do.
 
     Raises:
@@ -41,12 +38,17 @@ def wait_until_served(
     deadline = time.monotonic() + timeout_minutes * 60
     last = ""
     while time.monotonic() < deadline:
-        state, served = _look(api, session, space_id, endpoint, release, canary)
+        now, served = stage(), served_version()
+        state, may_be_it = f"stage {now}", now == "RUNNING"
+        if served:
+            may_be_it = served.revision == release.revision
+            state += f", serving {served.tag or served.revision[:12]}"
+        if may_be_it and answers():
+            on_state(f"{state}, answering")
+            return
         if state != last:
             last = state
             on_state(state)
-        if served:
-            return
         time.sleep(SECONDS_BETWEEN_LOOKS)
     raise RolloutError(
         f"{release.version_tag} is published, but {space_id} did not serve it within "
@@ -54,28 +56,3 @@ def wait_until_served(
         "To go back, set the Space's MODEL_REVISION to "
         f"{release.previous_revision or 'an earlier version tag'}."
     )
-
-
-def _look(
-    api: HfApi, session: requests.Session, space_id: str, endpoint: str, release: Release, canary: str
-) -> tuple[str, bool]:
-    """What the Space says now, and whether that is what was waited for."""
-    try:
-        with hub_errors("ask for the state of", space_id, RolloutError):
-            stage = str(api.get_space_runtime(space_id).stage)
-    except RetrainError as error:
-        stage = str(error)
-    told = None
-    try:
-        about = session.get(urljoin(endpoint, "/"), timeout=TIMEOUT)
-        if about.ok and about.headers.get("Content-Type", "").startswith("application/json"):
-            body = about.json()
-            told = body.get("model_revision") if isinstance(body, dict) else None
-        if told is None and stage != "RUNNING":
-            return f"stage {stage}", False
-        if told is not None and told != release.revision:
-            return f"stage {stage}, still serving {str(told)[:12]}", False
-        answer = session.post(endpoint, json={"text": canary}, timeout=TIMEOUT)
-        return f"stage {stage}, answering with status {answer.status_code}", answer.ok
-    except (requests.RequestException, ValueError) as error:
-        return f"stage {stage}, {type(error).__name__}", False

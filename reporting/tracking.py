@@ -102,6 +102,9 @@ class Tracker:
                 "comparison/delta": verdict.delta,
                 "comparison/interval": list(verdict.interval or ()),
                 "comparison/probability_of_gain": verdict.probability_of_gain,
+                "comparison/mcnemar_p": verdict.mcnemar_p,
+                "comparison/with": verdict.compared_with,
+                "comparison/failures": verdict.failures,
             }
         )
 

@@ -52,17 +52,20 @@ def free_port() -> int:
 
 
 class LiveAPI:
-    """An inference API on loopback. `answer` maps the parsed body to (status, body); it may be swapped."""
+    """An inference API on loopback. `answer` maps a text or a list to (status, body[, headers]);
+    `about` is what GET / tells. Both may be swapped.
+    """
 
     def __init__(self) -> None:
-        self.answer: Callable[[Any], tuple[int, Any]] = self.constant
+        self.answer: Callable[[Any], tuple[Any, ...]] = self.constant
+        self.about: Callable[[], dict[str, Any]] = lambda: {"status": "ok"}
         self.asked: list[Any] = []
         self.headers: list[dict[str, str]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.reply(200, {"status": "ok"})
+                self.reply(200, outer.about())
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -70,12 +73,14 @@ class LiveAPI:
                 outer.headers.append(dict(self.headers))
                 self.reply(*outer.answer(body["text"]))
 
-            def reply(self, status: int, body: Any) -> None:
+            def reply(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
                 is_text = isinstance(body, str)
                 data = body.encode() if is_text else json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "text/html" if is_text else "application/json")
                 self.send_header("Content-Length", str(len(data)))
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -161,7 +166,7 @@ class City:
         self.api.upload_file(path_or_fileobj=b"0", path_in_repo="model.safetensors", repo_id="city/model")
         self.head = self.api.model_info("city/model").sha
 
-    def run(self, **settings: str) -> Run:
+    def run(self, timeout: float = 120, **settings: str) -> Run:
         """`python train_model.py` with exactly these settings as its environment."""
         done = subprocess.run(
             [sys.executable, str(SOURCE / "train_model.py")],
@@ -169,7 +174,7 @@ class City:
             cwd=self.root,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
         )
         folders = sorted((self.root / "runs").glob("*"), key=lambda folder: folder.stat().st_mtime)
         return Run(done.returncode, done.stdout + done.stderr, folders[-1])

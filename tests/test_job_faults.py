@@ -5,12 +5,16 @@ For each: outcome, exit code, a message to act on, run.json, nothing published, 
 
 import os
 import subprocess
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from evaluation.comparison import load_comparison
+from evaluation.decision_gate import decide
 from tests.conftest import CITY, READER, STRANGER, City, Run
 
 Rows = list[dict[str, Any]]
@@ -82,7 +86,32 @@ def test_a_checkpoint_that_is_not_there_fails_the_run(city: City, good_splits: S
     assert city.paused
 
 
+# --- the settings
+
+
+def test_bad_settings_are_told_recorded_and_pause_the_space(city: City) -> None:
+    run = city.run(LABEL="colour", SEED="-1")
+    assert_ended(city, run, "bad_settings", 2, "LABEL='colour'")
+    assert "SEED='-1'" in run.output
+    assert city.paused
+
+
 # --- the live API
+
+
+def answer_right(splits: Splits, but_for: int = 7) -> Callable[[Any], tuple[int, Any]]:
+    """A live model that knows the test set, but for every so many-th row."""
+    known = {row["grievance"]: row["label"] for row in splits["test"]}
+    wrong = set(list(known)[::but_for])
+
+    def answer(text: str | list[str]) -> tuple[int, Any]:
+        def one(text: str) -> dict[str, Any]:
+            label = "URGENT" if text in wrong else known[text]
+            return {"label": label, "confidence": 0.9, "scores": {}}
+
+        return 200, [one(each) for each in text] if isinstance(text, list) else one(text)
+
+    return answer
 
 
 @pytest.mark.parametrize(
@@ -114,6 +143,27 @@ def test_an_api_that_is_down_is_inconclusive(city: City, good_splits: Splits) ->
     assert city.paused
 
 
+@pytest.mark.timeout(400)
+def test_an_api_that_hangs_is_inconclusive(city: City, good_splits: Splits) -> None:
+    """Two minutes: the job gives an answer 60 seconds, twice."""
+    city.push(good_splits)
+    city.publish_a_model()
+    released = threading.Event()
+    city.live_api.answer = lambda text: (released.wait(300), (200, {}))[1]
+    run = city.run(timeout=300)
+    released.set()
+    assert_ended(city, run, "inconclusive", 1, "no answer in time")
+    assert city.paused
+
+
+def test_an_api_that_answers_the_same_to_everything_is_inconclusive(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    city.publish_a_model()
+    run = city.run()
+    assert_ended(city, run, "inconclusive", 1, "The API answered NORMAL to all of 60 rows")
+    assert city.paused
+
+
 def test_a_first_release_needs_to_be_allowed(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
     run = city.run()
@@ -127,9 +177,41 @@ def test_a_first_release_needs_to_be_allowed(city: City, good_splits: Splits) ->
 def test_a_candidate_that_is_not_better_is_rejected(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
     city.publish_a_model()
-    run = city.run(DECISION_THRESHOLD="0.99")
+    city.live_api.answer = answer_right(good_splits)
+    run = city.run()
     assert_ended(city, run, "rejected", 0, "does not exceed the threshold")
     assert city.paused
+    verdict = run.record["verdict"]
+    anew = decide(*load_comparison(run.folder / "comparison.parquet"))
+    assert (anew.delta, list(anew.interval or ())) == (verdict["delta"], verdict["interval"])
+    assert verdict["f1_macro_live"] > 0.8
+
+
+def test_the_version_that_serves_is_recorded_and_told_from_the_one_on_the_hub(
+    city: City, good_splits: Splits
+) -> None:
+    city.push(good_splits)
+    city.publish_a_model()
+    city.api.create_tag("city/model", tag="v20250601_120000")
+    city.live_api.answer = answer_right(good_splits)
+    city.live_api.about = lambda: {"model_version": "v20250101_000000", "model_revision": "0" * 40}
+    run = city.run()
+    assert run.record["verdict"]["served"] == {"tag": "v20250101_000000", "revision": "0" * 40}
+    assert "The API serves v20250101_000000, but the newest version of city/model is v20250601" in run.output
+
+
+def test_with_hub_the_released_model_is_scored_here_on_the_whole_test_set(
+    city: City, good_splits: Splits
+) -> None:
+    city.push(good_splits)
+    first = city.run(ALLOW_FIRST_RELEASE="true", SEED="1")
+    assert first.exit_code == 0, first.output
+    city.live_api.server.server_close()
+    run = city.run(COMPARE_WITH="hub", SEED="1")
+    verdict = run.record["verdict"]
+    assert (run.record["outcome"], verdict["delta"]) == ("rejected", 0.0), run.output
+    assert verdict["rows_compared"] == len(good_splits["test"])
+    assert verdict["served"]["revision"] == first.record["release"]["revision"]
 
 
 def test_a_token_without_write_permission_fails_before_training(city: City, good_splits: Splits) -> None:

@@ -80,7 +80,7 @@ def test_the_best_weights_go_on_not_the_last(
     classifier.train(sets["train"], sets["eval"], config, journal, Tracker("t", None, tmp_path, {}))
     curve = [event["f1_macro"] for event in journal.read() if event["event"] == "validation"]
     assert max(curve) > curve[-1], "this seed does not put the rule to the test"
-    scores, _ = classifier.evaluate(sets["eval"])
+    scores, _ = classifier.evaluate(sets["eval"], config)
     assert scores.f1_macro == pytest.approx(max(curve))
 
 
@@ -94,6 +94,17 @@ def test_a_run_shorter_than_eval_steps_is_validated_once(
     tokenized = classifier.tokenize_dataset(rows)
     classifier.train(tokenized, tokenized, config, journal, Tracker("t", None, tmp_path, {}))
     assert [event["step"] for event in journal.read() if event["event"] == "validation"] == [2]
+
+
+def test_a_text_is_cut_where_training_stops_reading_it(classifier: GrievanceClassifier) -> None:
+    classifier.max_length = 16
+    long, short = "सडकमा ठूलो खाल्डो परेको छ । " * 40, "no water"
+    cut_long, cut_short = classifier.cut([long, short])
+    assert cut_short == short
+    assert long.startswith(cut_long)
+    assert len(cut_long) < len(long) / 10
+    read = [classifier.tokenizer(t, truncation=True, max_length=16)["input_ids"] for t in (cut_long, long)]
+    assert read[0] == read[1]
 
 
 def test_a_folder_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:

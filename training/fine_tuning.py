@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
 from transformers import (
     DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
@@ -41,7 +45,7 @@ def fine_tune(
         model=model,
         args=training_arguments(config, folder),
         train_dataset=train_set,
-        eval_dataset=eval_set,
+        eval_dataset=eval_set.select(by_length(eval_set)),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=compute_metrics,
         callbacks=[EvaluateAtTheEnd(), EarlyStoppingCallback(config.early_stopping_patience), *callbacks],
@@ -50,6 +54,32 @@ def fine_tune(
     trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
     trainer.train()
     return trainer
+
+
+def predict(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset, config: BaseConfig
+) -> NDArray[np.float64]:
+    """The probability of each class for tokenised rows: (rows, classes), in their order."""
+    order = by_length(rows)
+    with TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder,
+            per_device_eval_batch_size=config.eval_batch_size,
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            **_precision(),
+        )
+        trainer = Trainer(model, arguments, DataCollatorWithPadding(tokenizer))
+        logits = trainer.predict(rows.select(order).remove_columns("label")).predictions
+    probabilities = np.empty(logits.shape)
+    probabilities[order] = softmax(logits.astype(np.float64), axis=1)
+    return probabilities
+
+
+def by_length(rows: datasets.Dataset) -> NDArray[np.intp]:
+    """The order in which rows of like length stand together, so that a batch holds little padding."""
+    return np.argsort([len(ids) for ids in rows["input_ids"]], kind="stable")
 
 
 def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
