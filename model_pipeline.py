@@ -103,9 +103,7 @@ class GrievanceClassifier:
         callback = ProgressCallback(journal, tracker.log)
         checkpoints = journal.folder / "checkpoints"
         with disk_errors():
-            trainer = fine_tune(
-                self.model, self.tokenizer, train_set, eval_set, config, checkpoints, metrics, [callback]
-            )
+            trainer = fine_tune(self.model, train_set, eval_set, config, checkpoints, metrics, [callback])
         state, arguments = trainer.state, trainer.args
         journal.write(
             "training",
@@ -118,7 +116,7 @@ class GrievanceClassifier:
 
     def evaluate(self, test_set: datasets.Dataset, config: BaseConfig) -> tuple[Scores, NDArray[np.float64]]:
         """Score a tokenised set; returns the scores and the probability of each class, (rows, classes)."""
-        probabilities = predict(self.model, self.tokenizer, test_set, config)
+        probabilities = predict(self.model, test_set, config)
         predictions = probabilities.argmax(axis=1).tolist()
         return compute_scores(test_set["label"], predictions, self.id2label), probabilities
 
@@ -262,7 +260,7 @@ class GrievanceClassifier:
             ComparisonError: it can't be loaded, or knows other labels.
         """
         try:
-            model, tokenizer = load_classifier(config.hub_model_id, self.api.token, revision=revision)
+            model, _ = load_classifier(config.hub_model_id, self.api.token, revision=revision)
         except CheckpointError as error:
             raise ComparisonError(f"The released model can't be scored here: {error}") from error
         if model.config.id2label != self.id2label:
@@ -271,7 +269,7 @@ class GrievanceClassifier:
                 f"{', '.join(model.config.id2label.values())}: not those of LABEL={config.label}. "
                 "Is HUB_MODEL_ID the right one?"
             )
-        return answers_of(predict(model, tokenizer, test_set, config))
+        return answers_of(predict(model, test_set, config))
 
     def cut(self, texts: Sequence[str]) -> list[str]:
         """Each text as far as training reads it: an API that fails on longer ones is not the worse for it."""

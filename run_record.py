@@ -97,7 +97,7 @@ class Comparison:
     labels: Sequence[int]
     candidate: Sequence[int]
     live: Sequence[int | None]
-    candidate_confidence: Sequence[float]
+    candidate_confidence: Sequence[float | None]
     live_confidence: Sequence[float | None]
     latency: Sequence[float | None]
     errors: Sequence[str | None]

@@ -79,13 +79,11 @@ def draw_comparisons(joint: Joint, rows: int, failed: float, draws: int, seed: i
         lost = set(rng.choice(rows, int(failed * rows), replace=False).tolist())
         live = [None if i in lost else int(answer) for i, answer in enumerate(answers[:, 1])]
         candidate, unsaid = answers[:, 0].tolist(), [None] * rows
-        yield Comparison(
-            NAMES, "api", range(rows), labels.tolist(), candidate, live, unsaid, unsaid, unsaid, unsaid
-        )
+        yield Comparison(NAMES, "api", range(rows), labels.tolist(), candidate, live, *[unsaid] * 4)
 
 
 def acceptance(case: tuple[float, int, float, int, int]) -> list[float]:
-    """How often each rule set accepts: (gain, rows, share of failed calls, draws, seed) → a share for each."""
+    """How often each rule set accepts a case of (gain, rows, share of failed calls, draws, seed)."""
     gain, rows, failed, draws, seed = case
     joint = joint_probabilities(error_rate(LIVE_F1), error_rate(LIVE_F1 + gain))
     accepted = np.zeros(len(RULE_SETS))

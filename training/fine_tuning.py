@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 from transformers import (
-    DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -23,13 +21,14 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from configs import BaseConfig
+from training.batching import collate_packed, packed
+from training.compact_vocabulary import compact_vocabulary
 from training.focal_loss import FocalLossMultiClass, FocalLossTrainer
 from training.progress import EvaluateAtTheEnd
 
 
 def fine_tune(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     train_set: datasets.Dataset,
     eval_set: datasets.Dataset,
     config: BaseConfig,
@@ -41,36 +40,31 @@ def fine_tune(
 
     compute_metrics must give f1_macro. Checkpoints are kept below `folder`.
     """
-    trainer = FocalLossTrainer(
-        model=model,
-        args=training_arguments(config, folder),
-        train_dataset=train_set,
-        eval_dataset=eval_set.select(by_length(eval_set)),
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=compute_metrics,
-        callbacks=[EvaluateAtTheEnd(), EarlyStoppingCallback(config.early_stopping_patience), *callbacks],
-        focal_loss=FocalLossMultiClass(config.focal_gamma, class_weights(config, train_set["label"])),
-    )
-    trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
-    trainer.train()
+    occurring = {token for rows in (train_set, eval_set) for ids in rows["input_ids"] for token in ids}
+    with compact_vocabulary(model, occurring), packed(model) as classifier:
+        trainer = FocalLossTrainer(
+            model=classifier,
+            args=training_arguments(config, folder),
+            train_dataset=train_set,
+            eval_dataset=eval_set.select(by_length(eval_set)),
+            data_collator=collate_packed,
+            compute_metrics=compute_metrics,
+            callbacks=[EvaluateAtTheEnd(), EarlyStoppingCallback(config.early_stopping_patience), *callbacks],
+            focal_loss=FocalLossMultiClass(config.focal_gamma, class_weights(config, train_set["label"])),
+        )
+        trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
+        trainer.train()
     return trainer
 
 
-def predict(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset, config: BaseConfig
-) -> NDArray[np.float64]:
+def predict(model: PreTrainedModel, rows: datasets.Dataset, config: BaseConfig) -> NDArray[np.float64]:
     """The probability of each class for tokenised rows: (rows, classes), in their order."""
     order = by_length(rows)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, packed(model) as classifier:
         arguments = TrainingArguments(
-            folder,
-            per_device_eval_batch_size=config.eval_batch_size,
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            **_precision(),
+            folder, per_device_eval_batch_size=config.eval_batch_size, **_common_arguments()
         )
-        trainer = Trainer(model, arguments, DataCollatorWithPadding(tokenizer))
+        trainer = Trainer(classifier, arguments, collate_packed)
         logits = trainer.predict(rows.select(order).remove_columns("label")).predictions
     probabilities = np.empty(logits.shape)
     probabilities[order] = softmax(logits.astype(np.float64), axis=1)
@@ -102,10 +96,7 @@ def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
         metric_for_best_model="f1_macro",
         greater_is_better=True,
         seed=config.seed,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        **_precision(),
+        **_common_arguments(),
     )
 
 
@@ -117,8 +108,16 @@ def class_weights(config: BaseConfig, labels: Sequence[int]) -> float | tuple[fl
     return tuple(float(weight) for weight in counts.sum() / (len(counts) * counts))
 
 
-def _precision() -> dict[str, Any]:
-    """Half precision where the GPU has it in hardware; float32 everywhere else."""
-    if not torch.cuda.is_available():
-        return {}
-    return {"bf16": True} if torch.cuda.is_bf16_supported(including_emulation=False) else {"fp16": True}
+def _common_arguments() -> dict[str, Any]:
+    """For training and prediction: packed batches, and half precision where a GPU has it in hardware."""
+    on_gpu = torch.cuda.is_available()
+    bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    return {
+        "bf16": bf16,
+        "fp16": on_gpu and not bf16,
+        "label_names": ["labels"],
+        "remove_unused_columns": False,  # it goes by the names of the unpacked model
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": on_gpu,
+    }

@@ -11,6 +11,11 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
+from training.batching import Batch, micro_batches
+
+# Tokens that are computed at once in training: a ceiling for memory, whatever the longest text is.
+TOKEN_BUDGET = 4096
+
 
 class FocalLossMultiClass(nn.Module):
     """The mean focal loss of a batch.
@@ -37,14 +42,31 @@ class FocalLossMultiClass(nn.Module):
 
 
 class FocalLossTrainer(Trainer):
-    """A Trainer whose loss, in training and evaluation, is the given focal loss."""
+    """A Trainer of packed batches whose loss, in training and evaluation, is the given focal loss."""
 
     # The loss is a plain mean over its batch: the Trainer shall divide it by the accumulation steps.
     loss_is_scaled_for_ga = False
+    # The part of a batch's rows that compute_loss is given: its mean loss counts for that much.
+    share = 1.0
 
-    def __init__(self, *args: Any, focal_loss: FocalLossMultiClass, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, focal_loss: FocalLossMultiClass, token_budget: int = TOKEN_BUDGET, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.focal_loss = focal_loss
+        self.token_budget = token_budget
+
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and backward in parts within the token budget: the same gradient, in bounded memory."""
+        texts = len(inputs["labels"])
+        losses = []
+        for part in micro_batches(inputs, self.token_budget):
+            self.share = len(part["labels"]) / texts
+            losses.append(super().training_step(model, part, num_items_in_batch))
+        self.share = 1.0
+        return torch.stack(losses).sum()
 
     def compute_loss(
         self,
@@ -56,5 +78,5 @@ class FocalLossTrainer(Trainer):
         """The focal loss of a batch, with the model's outputs where asked for."""
         features = {name: value for name, value in inputs.items() if name != "labels"}
         outputs = model(**features)
-        loss = self.focal_loss(outputs.logits, inputs["labels"])
+        loss = self.share * self.focal_loss(outputs.logits, inputs["labels"])
         return (loss, outputs) if return_outputs else loss
