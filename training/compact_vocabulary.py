@@ -32,7 +32,7 @@ class CompactEmbedding(nn.Module):
 def compact_vocabulary(model: PreTrainedModel, token_ids: Iterable[int]) -> Iterator[None]:
     """Inside the block the model's embedding holds only the rows of these tokens.
 
-    Afterwards they stand in the full matrix again, with what they have learnt; the others are bit for bit what
+    Afterwards they stand in the full matrix again, with what they learnt; the others are bit for bit what
     they were.
     """
     full = model.get_input_embeddings()
