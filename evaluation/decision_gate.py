@@ -74,10 +74,14 @@ def decide(comparison: Comparison, rules: GateRules) -> Verdict:
         return replace(verdict, reasons=(f"{doubt} {advice}",))
     evidence = weigh(counts, rules)
     results = tuple(_apply(rules, evidence, comparison.label_names))
+    reasons = [*(result.reason for result in results), *_in_plain_words(evidence, rules)]
+    if failures:
+        lost = len(comparison.rows) - len(answered)
+        reasons.append(f"{lost} rows were not answered and do not count: {_counted(failures)}.")
     return replace(
         verdict,
         outcome="accepted" if all(result.passed for result in results) else "rejected",
-        reasons=(*(result.reason for result in results), *_in_plain_words(evidence, rules)),
+        reasons=tuple(reasons),
         rules=results,
         f1_macro_candidate=evidence.f1_candidate,
         f1_macro_live=evidence.f1_live,
@@ -165,16 +169,19 @@ def _doubt(comparison: Comparison, counts: Counts, failures: dict[str, int], rul
     if len(set(comparison.rows)) < asked:
         return "Some rows stand in the comparison twice, so that they would count twice."
     if not compared or compared < rules.min_coverage * asked:
-        causes = "; ".join(f"{count} × {cause}" for cause, count in failures.items())
         return (
             f"The live model answered {compared} of {asked} rows, and {rules.min_coverage:.0%} are needed "
-            f"({causes or 'no causes known'})."
+            f"({_counted(failures) or 'no causes known'})."
         )
     names = comparison.label_names
     empty = [name for name, rows in zip(names, counts.sum(axis=(1, 2)), strict=True) if not rows]
     if empty:
         return f"None of the {compared} rows that were answered is labelled {', '.join(empty)}."
     return _api_fault(counts.sum(axis=1), names) if comparison.compared_with == "api" else None
+
+
+def _counted(failures: dict[str, int]) -> str:
+    return "; ".join(f"{count} × {cause}" for cause, count in failures.items())
 
 
 def _api_fault(confusion: Counts, names: Sequence[str]) -> str | None:

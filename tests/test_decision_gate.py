@@ -141,6 +141,7 @@ def test_only_rows_that_both_answered_count() -> None:
     live = [None if i < 10 else answer for i, answer in enumerate(WORSE)]
     verdict = judge(LABELS, BETTER, live)
     assert verdict.rows_compared == 290
+    assert "10 rows were not answered and do not count: 10 × status 500." in verdict.reasons
     assert verdict.f1_macro_candidate == pytest.approx(f1_score(LABELS[10:], BETTER[10:], average="macro"))
 
 

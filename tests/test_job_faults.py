@@ -185,6 +185,8 @@ def test_a_candidate_that_is_not_better_is_rejected(city: City, good_splits: Spl
     anew = decide(*load_comparison(run.folder / "comparison.parquet"))
     assert (anew.delta, list(anew.interval or ())) == (verdict["delta"], verdict["interval"])
     assert verdict["f1_macro_live"] > 0.8
+    # The API is not at the address of the private Space: our token is not for it.
+    assert not any("Authorization" in headers for headers in city.live_api.headers)
 
 
 def test_the_version_that_serves_is_recorded_and_told_from_the_one_on_the_hub(
