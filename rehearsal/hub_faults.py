@@ -7,19 +7,14 @@ It knows nothing of repositories: a fault is a pattern on method and path, and w
 from __future__ import annotations
 
 import re
-import threading
-import uuid
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-REQUESTS_KEPT = 10_000
 
 
 @dataclass
@@ -42,46 +37,17 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     hits: int = 0
 
-
-class Faults:
-    """The faults switched on now, in the order in which they were added; the first that applies is used."""
-
-    def __init__(self) -> None:
-        self._faults: list[Fault] = []
-        self._lock = threading.Lock()
-
-    def add(self, **settings: Any) -> Fault:
-        """Switch a fault on; the keywords are the fields of `Fault`. Its `hits` counts what it met."""
-        fault = Fault(**settings)
-        re.compile(fault.path)
-        with self._lock:
-            self._faults.append(fault)
-        return fault
-
-    def clear(self) -> None:
-        """Switch all faults off."""
-        with self._lock:
-            self._faults.clear()
-
-    def as_list(self) -> list[dict[str, Any]]:
-        """The faults as plain values, for the HTTP route."""
-        with self._lock:
-            return [asdict(fault) for fault in self._faults]
-
-    def match(self, method: str, path: str) -> Fault | None:
-        """The fault that this request runs into, counted; None if it passes."""
-        with self._lock:
-            for fault in self._faults:
-                if fault.method not in (None, method) or not re.search(fault.path, path):
-                    continue
-                if fault.skip > 0:
-                    fault.skip -= 1
-                    continue
-                if fault.times is not None and fault.hits >= fault.times:
-                    continue
-                fault.hits += 1
-                return fault
-        return None
+    def meets(self, method: str, path: str) -> bool:
+        """Whether this request runs into the fault; counted."""
+        if self.method not in (None, method) or not re.search(self.path, path):
+            return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        if self.times is not None and self.hits >= self.times:
+            return False
+        self.hits += 1
+        return True
 
 
 @dataclass(frozen=True)
@@ -93,37 +59,43 @@ class SeenRequest:
     status: int | None
 
 
-class Wire:
-    """ASGI middleware: raw-path routing, request ids, faults, and the record of requests."""
+class Faults:
+    """The faults switched on now, around an application. The first that a request meets is used."""
 
-    def __init__(self, app: ASGIApp, *, faults: Faults, requests: deque[SeenRequest]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self.requests: deque[SeenRequest] = deque(maxlen=10_000)
         self._app = app
-        self._faults = faults
-        self._requests = requests
+        self._faults: list[Fault] = []
+
+    def add(self, **settings: Any) -> Fault:
+        """Switch a fault on; the keywords are the fields of `Fault`. Its `hits` counts what it met."""
+        fault = Fault(**settings)
+        self._faults.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        """Switch all faults off."""
+        self._faults.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: let a request run into its fault, if any."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope.get("raw_path", scope["path"].encode()).decode("ascii")
+        method, path = scope["method"], scope["raw_path"].decode("ascii")
         scope["path"] = path
         status: int | None = None
 
         async def send_on(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(raw=message["headers"])["X-Request-Id"] = f"Root=1-{uuid.uuid4().hex[:24]}"
+            status = message.get("status", status)
             await send(message)
 
-        fault = None if path.startswith("/_local/") else self._faults.match(scope["method"], path)
+        fault = next((each for each in list(self._faults) if each.meets(method, path)), Fault())
         try:
-            if fault is None:
-                await self._app(scope, receive, send_on)
-            else:
-                await self._run_into(fault, scope, receive, send_on)
+            await self._run_into(fault, scope, receive, send_on)
         finally:
-            self._requests.append(SeenRequest(scope["method"], path, status))
+            self.requests.append(SeenRequest(method, path, status))
 
     async def _run_into(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         await anyio.sleep(fault.delay)
@@ -152,7 +124,7 @@ async def _hang_up(scope: Scope, receive: Receive) -> None:
 
 
 class DroppableProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, with the transport within reach of `Wire`: ASGI has no way to hang up."""
+    """uvicorn's HTTP protocol, with the transport within reach of `Faults`: ASGI has no way to hang up."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)

@@ -3,101 +3,81 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 
-from .hub_access import OwnSpace, Payload, space_in_path, spaces_of
-from .hub_errors import HubError
-from .hub_storage import Repository, iso
+from .hub_call import Asked, Call
+from .hub_storage import iso
 
-SPACE = "/api/spaces/{owner}/{name}"
+SPACE = "/api/{kind}/{owner}/{name}"
+VALUES = SPACE + "/{what}"  # secrets or variables
 
 api = APIRouter()
 
 
 @api.get(SPACE + "/runtime")
-def space_runtime(request: Request, space: Annotated[Repository, Depends(space_in_path)]) -> dict[str, Any]:
+def runtime(call: Asked) -> dict[str, Any]:
     """The stage and hardware of a Space."""
-    return spaces_of(request).runtime(space)
+    return call.host.space(call.repository.id).runtime()
 
 
 @api.post(SPACE + "/pause")
-def pause_space(request: Request, space: OwnSpace) -> dict[str, Any]:
+def pause(call: Asked) -> dict[str, Any]:
     """Stop a Space until it is restarted. The answer doesn't wait for the process to end."""
-    spaces_of(request).pause(space)
-    return spaces_of(request).runtime(space)
+    call.own_space.wish("PAUSED")
+    return call.own_space.runtime()
 
 
 @api.post(SPACE + "/restart")
-def restart_space(request: Request, space: OwnSpace) -> dict[str, Any]:
+def restart(call: Asked) -> dict[str, Any]:
     """Build and start a Space anew."""
-    spaces_of(request).restart(space)
-    return spaces_of(request).runtime(space)
+    call.own_space.wish("BUILDING")
+    return call.own_space.runtime()
 
 
 @api.post(SPACE + "/hardware")
-def set_hardware(request: Request, space: OwnSpace, payload: Payload) -> dict[str, Any]:
-    """Other hardware; a running Space restarts."""
-    space.meta["space"]["hardware"] = payload["flavor"]
-    if "sleepTimeSeconds" in payload:
-        space.meta["space"]["sleep"] = payload["sleepTimeSeconds"]
-    return configured(request, space)
-
-
 @api.post(SPACE + "/sleeptime")
-def set_sleep_time(request: Request, space: OwnSpace, payload: Payload) -> dict[str, Any]:
-    """After how many seconds without a visitor the Space would sleep (recorded only)."""
-    space.meta["space"]["sleep"] = payload["seconds"]
-    space.save()
-    return spaces_of(request).runtime(space)
+def configure(call: Asked, payload: dict[str, Any]) -> dict[str, Any]:
+    """Other hardware, or another time without visitors before the Space sleeps: both only recorded."""
+    names = {"flavor": "hardware", "sleepTimeSeconds": "sleep", "seconds": "sleep"}
+    call.own_space.settings |= {names[key]: value for key, value in payload.items()}
+    call.own_space.changed()
+    return call.own_space.runtime()
 
 
-def configured(request: Request, space: Repository) -> dict[str, Any]:
-    space.save()
-    spaces_of(request).configured(space)
-    return spaces_of(request).runtime(space)
+def values(call: Call) -> dict[str, Any]:
+    """The secrets or variables of the Space in the path."""
+    if call.part("what") not in ("secrets", "variables"):
+        raise call.not_found()
+    return call.own_space.settings[call.part("what")]
 
 
-def shown(space: Repository, what: str) -> dict[str, Any]:
+def shown(call: Call) -> dict[str, Any]:
     """Variables, or secrets without their values."""
-    hidden = {"key"} | ({"value"} if what == "secrets" else set())
-    settings = space.meta["space"][what]
+    hidden = ("value",) if call.part("what") == "secrets" else ()
     return {
-        key: {name: value for name, value in each.items() if name not in hidden}
-        for key, each in settings.items()
+        key: {name: each[name] for name in each if name not in hidden} for key, each in values(call).items()
     }
 
 
-@api.get(SPACE + "/{what}")
-def list_settings(space: OwnSpace, what: str) -> dict[str, Any]:
+@api.get(VALUES)
+def list_values(call: Asked) -> dict[str, Any]:
     """The secrets or variables of a Space."""
-    check_setting(what)
-    return shown(space, what)
+    return shown(call)
 
 
-@api.post(SPACE + "/{what}")
-def add_setting(request: Request, space: OwnSpace, what: str, payload: Payload) -> dict[str, Any]:
-    """Set a secret or variable; a running Space restarts."""
-    check_setting(what)
-    key = payload["key"]
-    new = {"key": key, "value": payload["value"], "updatedAt": iso(time.time())}
-    space.meta["space"][what][key] = new | (
-        {"description": payload["description"]} if "description" in payload else {}
-    )
-    configured(request, space)
-    return shown(space, what)
+@api.post(VALUES)
+def set_value(call: Asked, payload: dict[str, Any]) -> dict[str, Any]:
+    """Set a secret or variable; the Space restarts."""
+    values(call)[payload["key"]] = payload | {"updatedAt": iso(time.time())}
+    call.own_space.changed()
+    return shown(call)
 
 
-@api.delete(SPACE + "/{what}")
-def delete_setting(request: Request, space: OwnSpace, what: str, payload: Payload) -> dict[str, Any]:
+@api.delete(VALUES)
+def delete_value(call: Asked, payload: dict[str, Any]) -> dict[str, Any]:
     """Remove a secret or variable, if it is there."""
-    check_setting(what)
-    if space.meta["space"][what].pop(payload["key"], None) is not None:
-        configured(request, space)
-    return shown(space, what)
-
-
-def check_setting(what: str) -> None:
-    if what not in ("secrets", "variables"):
-        raise HubError(404, f"Sorry, we can't find {what}")
+    if values(call).pop(payload["key"], None) is not None:
+        call.own_space.changed()
+    return shown(call)
