@@ -12,10 +12,11 @@ from urllib.parse import unquote
 from dulwich.objects import Commit
 from fastapi import Depends, Request
 
-from .hub_storage import KINDS, HubError, HubStorage, Repository
+from .hub_storage import Entry, HubError, HubStorage, Repository
 from .space_host import Space, SpaceHost
 
 User = dict[str, Any]
+Json = dict[str, Any]
 
 
 class Call:
@@ -23,6 +24,7 @@ class Call:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.path: str = request.scope["path"]
         self.storage: HubStorage = request.app.state.storage
         self.host: SpaceHost = request.app.state.host
         users: dict[str, User] = request.app.state.users
@@ -31,72 +33,77 @@ class Call:
             raise HubError(401, "Invalid credentials in Authorization header")
         self.user: User = users.get(token, {})
 
+    def require_user(self) -> User:
+        """Anybody who is signed in; 401 for others."""
+        if not self.user:
+            raise HubError(401, "Invalid username or password.")
+        return self.user
+
+    def require_writer(self) -> User:
+        """A user whose token may write; 403 for a read-only one."""
+        if self.require_user().get("role") == "read":
+            raise HubError(403, "This token has no write permission: it is read-only")
+        return self.user
+
     def owns(self, repo_id: str) -> bool:
         """Users own what is in their own namespace and in those of their organizations."""
         names = [self.user.get("name", ""), *self.user.get("orgs", [])]
         return repo_id.split("/")[0].lower() in [name.lower() for name in names]
 
-    def require_writer(self) -> None:
-        """401 without a token, 403 with one that may only read."""
-        if not self.user:
-            raise HubError(401, "Invalid username or password.")
-        if self.user.get("role") == "read":
-            raise HubError(403, "This token has no write permission: it is read-only")
-
     def require_owner(self, repo_id: str) -> None:
-        """403 in somebody else's namespace, too."""
-        self.require_writer()
-        if not self.owns(repo_id):
+        """403 for what is in another namespace."""
+        if self.require_writer() and not self.owns(repo_id):
             raise HubError(403, f"You don't have the rights to change {repo_id}")
-
-    def not_found(self) -> HubError:
-        """404, or 401 without a token: strangers aren't told whether a private repository exists."""
-        if self.user:
-            return HubError(404, "Repository not found", "RepoNotFound")
-        return HubError(401, "Invalid username or password.", "RepoNotFound")
 
     def find(self, kind: str, repo_id: str) -> Repository:
         """A repository that the user may see; any other is not found, whether or not it exists."""
         found = self.storage.find(kind, repo_id)
         if found is None or (found.meta["private"] and not self.owns(found.id)):
-            raise self.not_found()
+            status, message = (
+                (404, "Repository not found") if self.user else (401, "Invalid username or password.")
+            )
+            raise HubError(status, message, "RepoNotFound")
         return found
-
-    def part(self, name: str, otherwise: str = "") -> str:
-        """A part of the path, decoded."""
-        return unquote(self.request.path_params.get(name, otherwise))
 
     @cached_property
     def repository(self) -> Repository:
-        """The repository in the path, for anybody who may see it. Without a kind it is a model."""
-        kind = self.part("kind", "models")
-        if kind not in KINDS:
-            raise self.not_found()
-        return self.find(kind, f"{self.part('owner')}/{self.part('name')}")
+        """The repository in the path (a model if it names no kind), if the user may do this with it.
+
+        Whoever sees a repository may read it; with a writing token also propose changes to it as a pull
+        request. All else is for owners.
+        """
+        found = self.find(self.part("kind", "models"), f"{self.part('owner')}/{self.part('name')}")
+        route = self.request.scope["route"].path
+        reads = self.request.method in ("GET", "HEAD") or "/paths-info/" in route
+        proposes = self.asks_for("create_pr") or self.part("revision").startswith("refs/pr/")
+        if route.endswith(("/discussions", "/objects/batch")) or (proposes and not reads):
+            self.require_writer()
+        elif not reads or route.endswith(("/secrets", "/variables")):
+            self.require_owner(found.id)
+        return found
 
     @property
-    def own_repository(self) -> Repository:
-        """The repository in the path, for its owner."""
-        self.require_owner(self.repository.id)
-        return self.repository
-
-    @property
-    def own_space(self) -> Space:
-        """The Space in the path, for its owner."""
-        return self.host.space(self.own_repository.id)
+    def space(self) -> Space:
+        """The repository in the path, as a Space."""
+        return self.host.space(self.repository.id)
 
     @cached_property
     def commit(self) -> Commit:
         """The commit that the revision in the path stands for; main's without one."""
         return self.repository.resolve(self.part("revision", "main"))
 
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """The files and directories of that commit, by path."""
+        return self.repository.entries(self.commit)
+
+    def part(self, name: str, otherwise: str = "") -> str:
+        """A part of the path, decoded."""
+        return unquote(self.request.path_params.get(name, otherwise))
+
     def asks_for(self, name: str) -> bool:
         """Whether the query switches something on."""
         return self.request.query_params.get(name, "").lower() in ("1", "true")
-
-    def asks_to_expand(self, name: str) -> bool:
-        """Whether the answer is to have a further property."""
-        return name in self.request.query_params.getlist("expand[]")
 
     def url_of(self, repository: Repository) -> str:
         """The address of a repository's page."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import stat
+import tempfile
 import threading
 import time
 import uuid
@@ -22,9 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dulwich.errors import NotTreeError
 from dulwich.lfs import LFSPointer
-from dulwich.object_store import commit_tree_changes, tree_lookup_path
+from dulwich.object_store import commit_tree_changes, iter_tree_contents
 from dulwich.objects import Blob, Commit, Tree
 from dulwich.objectspec import parse_commit
 from dulwich.refs import check_ref_format
@@ -85,13 +86,12 @@ class Repository:
         self.lock = threading.RLock()
         self.git = Repo(str(folder / "git"))
         self._content = content
+        self._entries: dict[bytes, dict[str, Entry]] = {}
 
     def save(self) -> None:
-        """Make `meta` durable, whole or not at all."""
+        """Make `meta` durable."""
         with self.lock:
-            partial = self.folder / "meta.partial"
-            partial.write_text(json.dumps(self.meta, indent=1))
-            partial.replace(self.folder / "meta.json")
+            (self.folder / "meta.json").write_text(json.dumps(self.meta, indent=1))
 
     # --- refs
 
@@ -101,11 +101,6 @@ class Repository:
             return parse_commit(self.git, revision)
         except (KeyError, ValueError) as error:
             raise revision_not_found(revision) from error
-
-    def refs(self, namespace: str) -> dict[str, str]:
-        """Names → commits under `heads`, `tags` or `pr`."""
-        found = self.git.refs.as_dict(f"refs/{namespace}".encode())
-        return {name.decode(): commit.decode() for name, commit in found.items()}
 
     def create_ref(self, ref: str, commit: Commit) -> None:
         """A new branch, tag or pull request. 400 for an invalid name, 409 where it exists: it never moves."""
@@ -124,12 +119,13 @@ class Repository:
 
     # --- reading
 
-    def entry(self, commit: Commit, path: str) -> Entry | None:
-        """What lies at a path, None if nothing does. The root is a directory with the empty path."""
-        try:
-            return self._entry(path, *tree_lookup_path(self.git.__getitem__, commit.tree, path.encode()))
-        except (KeyError, NotTreeError):  # the latter for `file.txt/x`
-            return None
+    def entries(self, commit: Commit) -> dict[str, Entry]:
+        """Path → file or directory; the root has the empty path. Sizes are of the content, not a pointer."""
+        if commit.id not in self._entries:
+            below = iter_tree_contents(self.git.object_store, commit.tree, include_trees=True)
+            found = [self._entry(item.path.decode(), item.mode, item.sha) for item in below]
+            self._entries[commit.id] = {entry["path"]: entry for entry in found}
+        return self._entries[commit.id]
 
     def _entry(self, path: str, mode: int, oid: bytes) -> Entry:
         entry = {"type": "file", "path": path, "oid": oid.decode()}
@@ -142,20 +138,14 @@ class Repository:
         lfs = {"oid": pointer.oid, "sha256": pointer.oid, "size": pointer.size, "pointerSize": len(data)}
         return entry | {"size": pointer.size, "lfs": lfs}
 
-    def tree(self, commit: Commit, path: str = "", *, recursive: bool = False) -> Iterator[Entry]:
+    def below(self, commit: Commit, path: str = "", *, recursive: bool = True) -> list[Entry]:
         """The entries below a directory; 404 if there is no such directory."""
-        top = self.entry(commit, path)
-        if top is None or top["type"] != "directory":
+        entries = self.entries(commit)
+        if entries.get(path, {}).get("type") != "directory":
             raise entry_not_found(path, commit)
-        for name, mode, oid in self.git[top["oid"].encode()].iteritems():
-            item = self._entry(f"{path}/{name.decode()}".lstrip("/"), mode, oid)
-            yield item
-            if recursive and item["type"] == "directory":
-                yield from self.tree(commit, item["path"], recursive=True)
-
-    def files(self, commit: Commit, path: str = "") -> list[Entry]:
-        """All files below a directory, however deep."""
-        return [item for item in self.tree(commit, path, recursive=True) if item["type"] == "file"]
+        start = f"{path}/".lstrip("/")
+        found = [entries[each] for each in entries if each.startswith(start) and each != path]
+        return [each for each in found if recursive or "/" not in each["path"].removeprefix(start)]
 
     def content(self, file: Entry) -> Path:
         """A plain file with the content, to be sent whole or in ranges."""
@@ -163,7 +153,7 @@ class Repository:
 
     def read(self, commit: Commit, path: str) -> bytes:
         """The content of a file, nothing if it isn't there."""
-        file = self.entry(commit, path)
+        file = self.entries(commit).get(path)
         return self.content(file).read_bytes() if file else b""
 
     def history(self, commit: Commit, path: str | None = None) -> Iterator[Commit]:
@@ -173,10 +163,11 @@ class Repository:
 
     def export(self, commit: Commit, destination: Path) -> None:
         """Check a commit out into a new folder, LFS content in place of pointers."""
-        for file in self.files(commit):
-            target = destination / file["path"]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.content(file), target)
+        for path, entry in self.entries(commit).items():
+            if entry["type"] == "directory":
+                (destination / path).mkdir()
+            else:
+                shutil.copyfile(self.content(entry), destination / path)
 
     # --- writing
 
@@ -215,11 +206,11 @@ class Repository:
             raise HubError(422, f"Invalid path in repository: {path}")
         if key.startswith("deleted"):
             assert head is not None
-            gone = self.entry(head, path.rstrip("/"))
+            gone = self.entries(head).get(path.rstrip("/"))
             if gone is None:
                 raise entry_not_found(path, head)
-            below = [gone] if gone["type"] == "file" else self.files(head, gone["path"])
-            return {item["path"]: None for item in below}
+            items = [gone] if gone["type"] == "file" else self.below(head, gone["path"])
+            return {item["path"]: None for item in items if item["type"] == "file"}
         if key == "lfsFile":
             stored = self._content / value["oid"]
             if not stored.exists():
@@ -255,10 +246,6 @@ class HubStorage:
         """A repository by its id, in any case."""
         return self._repositories.get((kind, repo_id.lower()))
 
-    def has(self, sha256: str) -> bool:
-        """Whether an LFS object was uploaded."""
-        return (self.content / sha256).exists()
-
     def create(self, kind: str, repo_id: str, author: str, meta: dict[str, Any]) -> tuple[Repository, bool]:
         """A repository with the Hub's first commit; and whether it is new."""
         with self._lock:
@@ -283,16 +270,14 @@ class HubStorage:
         shutil.rmtree(repository.folder, ignore_errors=True)
 
     async def receive(self, sha256: str, chunks: AsyncIterable[bytes]) -> None:
-        """Store an LFS upload. 400 if its content isn't what its name says; then nothing is left of it."""
+        """Store an LFS upload; 400 if its content isn't what its name says."""
         digest = hashlib.sha256()
-        incoming = self.content / f"incoming-{time.monotonic_ns()}"
-        try:
-            with incoming.open("wb") as file:
-                async for chunk in chunks:
-                    digest.update(chunk)
-                    file.write(chunk)
+        with tempfile.NamedTemporaryFile(dir=self.content) as file:
+            async for chunk in chunks:
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
             if digest.hexdigest() != sha256:
                 raise HubError(400, "The content does not match its sha256")
-            incoming.replace(self.content / sha256)
-        finally:
-            incoming.unlink(missing_ok=True)
+            if not (self.content / sha256).exists():
+                os.link(file.name, self.content / sha256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from dulwich.attrs import compile_gitattributes_patterns, match_path, parse_git_attributes
@@ -14,20 +14,21 @@ from fastapi import APIRouter, Body, Request
 from huggingface_hub import ModelCard
 from starlette.responses import JSONResponse
 
-from .hub_call import Asked, Call
+from .hub_call import Asked, Call, Json
 from .hub_routes import REPO
 from .hub_storage import HubError, Repository, etag, revision_not_found
 
 LFS_FROM_BYTES = 10 * 1024 * 1024
+LFS_BATCH = "/{owner}/{name}.git/info/lfs/objects/batch"
 
 api = APIRouter()
 
 
 @api.post(REPO + "/preupload/{revision}")
-def preupload(call: Asked, payload: dict[str, Any]) -> dict[str, Any]:
+def preupload(call: Asked, payload: Json) -> Json:
     """How each file is to come, whether it is ignored, and what is there now."""
-    branch_to_change(call)
     repository, commit = call.repository, call.commit
+    branch_to_change(call)
     attributes = parse_git_attributes(io.BytesIO(repository.read(commit, ".gitattributes")))
     patterns = compile_gitattributes_patterns(attributes)
     ignored = payload.get("gitIgnore", "").encode() or repository.read(commit, ".gitignore")
@@ -37,20 +38,22 @@ def preupload(call: Asked, payload: dict[str, Any]) -> dict[str, Any]:
         path, size = file["path"], file["size"]
         by_attribute = match_path(patterns, path.encode()).get(b"filter") == b"lfs"
         is_lfs = size > 0 and (by_attribute or size >= LFS_FROM_BYTES)
+        present = call.entries.get(path)
         answer = {"path": path, "uploadMode": "lfs" if is_lfs else "regular"}
-        answer["shouldIgnore"] = bool(ignore.is_ignored(path))
-        present = repository.entry(commit, path)
-        answers.append(answer | {"oid": etag(present) if present else None})
+        answer |= {"shouldIgnore": bool(ignore.is_ignored(path)), "oid": etag(present) if present else None}
+        answers.append(answer)
     return {"files": answers}
 
 
-def lfs_batch(call: Asked, payload: dict[str, Any]) -> dict[str, Any]:
+@api.post(LFS_BATCH)
+@api.post("/{kind}" + LFS_BATCH)
+def lfs_batch(call: Asked, payload: Json) -> Json:
     """Where to upload large files; no action for those that are here already."""
-    call.require_writer()
+    assert call.repository  # refuses whoever may not upload
     objects = []
     for each in payload["objects"]:
         answer = {"oid": each["oid"], "size": each["size"]}
-        if not call.storage.has(each["oid"]):
+        if not (call.storage.content / each["oid"]).exists():
             answer["actions"] = {"upload": {"href": f"{call.request.base_url}_lfs/{each['oid']}"}}
         objects.append(answer)
     return {"transfer": "basic", "objects": objects}
@@ -63,22 +66,15 @@ async def lfs_upload(request: Request, oid: str) -> None:
 
 
 def branch_to_change(call: Call) -> str:
-    """The full name of the branch or pull request in the path, if the user may commit to it.
-
-    Anybody with a writing token may open a pull request or add to one; the rest is for owners.
-    """
+    """The full name of the branch or pull request in the path; 404 for a tag or commit."""
     revision = call.part("revision")
     ref = revision if revision.startswith("refs/") else f"refs/heads/{revision}"
-    if call.asks_for("create_pr") or ref.startswith("refs/pr/"):
-        call.require_writer()
-    else:
-        call.require_owner(call.repository.id)
     if ref.encode() not in call.repository.git.refs:
         raise revision_not_found(revision)
     return ref
 
 
-def parse_operations(body: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def parse_operations(body: bytes) -> tuple[Json, list[Json]]:
     """The header and the operations of a commit's ndjson, with the content of files decoded."""
     try:
         header, *operations = [json.loads(line) for line in body.splitlines()]
@@ -91,7 +87,7 @@ def parse_operations(body: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 @api.post(REPO + "/commit/{revision}")
-def commit(call: Asked, body: Annotated[bytes, Body()]) -> dict[str, Any]:
+def commit(call: Asked, body: Annotated[bytes, Body()]) -> Json:
     """One atomic commit; with `create_pr` on a new pull request. 412 if `parentCommit` isn't the head."""
     repository, ref = call.repository, branch_to_change(call)
     header, operations = parse_operations(body)
@@ -103,7 +99,7 @@ def commit(call: Asked, body: Annotated[bytes, Body()]) -> dict[str, Any]:
     message = f"{header['summary']}\n\n{header.get('description') or ''}".strip()
     made = repository.commit(ref, operations, message, call.user["name"], header.get("parentCommit"))
     if repository.kind == "spaces" and ref == "refs/heads/main":
-        call.host.space(repository.id).changed()
+        call.space.changed()
     oid = made.id.decode()
     return answer | {"commitOid": oid, "commitUrl": f"{call.url_of(repository)}/commit/{oid}"}
 
@@ -111,29 +107,29 @@ def commit(call: Asked, body: Annotated[bytes, Body()]) -> dict[str, Any]:
 def open_pull_request(repository: Repository, base: str) -> int:
     """The number of a new pull request, which is no more than a ref of its own."""
     with repository.lock:
-        number = len(repository.refs("pr")) + 1
+        number = len(repository.git.refs.subkeys(b"refs/pr")) + 1
         repository.create_ref(f"refs/pr/{number}", repository.resolve(base))
     return number
 
 
 @api.post(REPO + "/discussions")
-def create_pull_request(call: Asked) -> dict[str, Any]:
+def create_pull_request(call: Asked) -> Json:
     """An empty pull request."""
-    call.require_writer()
     return {"num": open_pull_request(call.repository, "refs/heads/main")}
 
 
 @api.get(REPO + "/discussions/{number}")
-def pull_request(call: Asked) -> dict[str, Any]:
+def pull_request(call: Asked) -> Json:
     """What the client wants to know of a pull request."""
-    answer: dict[str, Any] = {"num": int(call.part("number")), "title": "", "status": "open", "events": []}
-    answer |= {"createdAt": call.repository.meta["createdAt"], "isPullRequest": True}
-    answer |= {"changes": {"base": "refs/heads/main"}, "filesWithConflicts": []}
-    return answer | {"repo": {"name": call.repository.id, "type": call.repository.kind[:-1]}}
+    repository = call.repository
+    answer = {"num": int(call.part("number")), "title": "", "status": "open", "isPullRequest": True}
+    answer |= {"createdAt": repository.meta["createdAt"], "changes": {"base": "refs/heads/main"}}
+    answer |= {"repo": {"name": repository.id, "type": repository.kind[:-1]}}
+    return answer | {"events": [], "filesWithConflicts": []}
 
 
 @api.post("/api/validate-yaml")
-def validate_yaml(payload: dict[str, Any]) -> JSONResponse:
+def validate_yaml(payload: Json) -> JSONResponse:
     """The metadata of a README: a warning if there is none, 400 with errors if it is broken."""
     try:
         found = ModelCard(payload["content"]).data.to_dict()

@@ -16,26 +16,13 @@ import threading
 from pathlib import Path
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from . import hub_routes, hub_uploads, space_routes
-from .hub_call import Asked, User
+from .hub_call import User
 from .hub_faults import DroppableProtocol, Faults
 from .hub_storage import HubStorage
 from .space_host import SpaceHost
-
-# The id of a model has no prefix, so its routes would swallow others: they come last.
-unprefixed = APIRouter()
-for start in ("/{kind}/{owner}/{name}", "/{owner}/{name}"):
-    for_file = start + "/resolve/{revision}/{path:path}"
-    unprefixed.add_api_route(for_file, hub_routes.resolve_file, methods=["GET", "HEAD"])
-    unprefixed.add_api_route(start + ".git/info/lfs/objects/batch", hub_uploads.lfs_batch, methods=["POST"])
-
-
-@unprefixed.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "DELETE"])
-def not_found(call: Asked) -> None:
-    """An id without a namespace, or what the local Hub doesn't offer."""
-    raise call.not_found()
 
 
 class LocalHub:
@@ -55,20 +42,20 @@ class LocalHub:
         space_build_seconds: float = 0.0,
         space_grace_seconds: float = 10.0,
     ) -> None:
-        storage = HubStorage(root)
-        pretended = None if host_spaces else space_build_seconds
-        host = SpaceHost(storage, pretended_build=pretended, grace_seconds=space_grace_seconds)
+        pretended_build = None if host_spaces else space_build_seconds
         app = FastAPI(title="local Hub", docs_url=None, openapi_url=None, redirect_slashes=False)
-        app.state.storage, app.state.host, app.state.users = storage, host, users
-        for router in (hub_routes.api, hub_uploads.api, space_routes.api, unprefixed):
+        app.state.users = users
+        app.state.storage = HubStorage(root)
+        app.state.host = self.space_host = SpaceHost(app.state.storage, pretended_build, space_grace_seconds)
+        for router in (hub_uploads.api, space_routes.api, hub_routes.api):
             app.include_router(router)
-        self.space_host = host
+        app.add_api_route(
+            "/{path:path}", hub_routes.not_found, methods=["GET", "HEAD", "POST", "PUT", "DELETE"]
+        )
         self.faults = Faults(app)
         self.requests = self.faults.requests
         listener = socket.create_server(("127.0.0.1", port))  # listens at once: early callers queue
-        listener.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )  # else each answer waits 40 ms for an ACK
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else answers wait 40 ms for an ACK
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             self.faults, http=DroppableProtocol, log_level="warning", timeout_graceful_shutdown=2

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ START_FILES = {"docker": "Dockerfile", "static": "index.html"}
 class Space:
     """One Space: what it is meant to do, and what it does.
 
-    `wish` may be called by anybody and returns at once. One thread carries out the latest wish; it alone
+    Anybody may `wish` something, and doesn't wait for it. One thread carries out the latest wish; it alone
     starts, watches and ends the process.
     """
 
@@ -55,8 +55,8 @@ class Space:
         self._sha: str | None = None
         self._lock = threading.Lock()
         self._wishes: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._worker = threading.Thread(target=self._work, daemon=True)
-        self._worker.start()
+        self.worker = threading.Thread(target=self._work, daemon=True)
+        self.worker.start()
 
     def runtime(self) -> dict[str, Any]:
         """The runtime, as the Hub's API shows it."""
@@ -67,7 +67,6 @@ class Space:
             "hardware": {"current": hardware if self.stage == "RUNNING" else None, "requested": hardware},
             "storage": None,
             "gcTimeout": self.settings["sleep"],
-            "replicas": {"current": int(self.stage == "RUNNING"), "requested": 1},
             "sha": self._sha,
             "domains": [{"domain": f"127.0.0.1:{self.settings['port']}", "stage": "READY"}],
         }
@@ -79,7 +78,7 @@ class Space:
             self.repository.save()
             self.stage, self._error, self._wished_at = stage, "", time.monotonic()
             sdk, main = self.repository.meta["sdk"], self.repository.resolve("main")
-            if stage == "BUILDING" and self.repository.entry(main, START_FILES.get(sdk, "app.py")) is None:
+            if stage == "BUILDING" and START_FILES.get(sdk, "app.py") not in self.repository.entries(main):
                 self.stage = "NO_APP_FILE"
             elif stage == "BUILDING" and (sdk == "static" or self._pretended_build == 0):
                 self.stage = "RUNNING"
@@ -90,25 +89,20 @@ class Space:
         self.wish("PAUSED" if self.settings["paused"] else "BUILDING")
 
     def stop(self) -> None:
-        """The last wish of all: end the process and the thread, and change nothing else."""
+        """The last wish of all: end the process and the worker, and leave everything else as it is."""
         self._wishes.put("STOPPED")
-
-    def join(self) -> None:
-        """Wait until `stop` is carried out."""
-        self._worker.join()
 
     # --- carrying it out, in the worker's thread
 
     def _work(self) -> None:
-        while True:
+        wish = None
+        while wish != "STOPPED":
             try:
                 wish = self._wishes.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 self._watch()
                 continue
             self._end_process()
-            if wish == "STOPPED":
-                return
             if wish == "BUILDING" and self._wishes.empty() and self._pretended_build is None:
                 self._start()
 
@@ -122,7 +116,7 @@ class Space:
         checkout, home, logs = (self.repository.folder / name for name in ("checkout", "home", "logs"))
         for folder in (checkout, home):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+        home.mkdir()
         logs.mkdir(exist_ok=True)
         commit = self.repository.resolve("main")
         self.repository.export(commit, checkout)
@@ -167,15 +161,14 @@ class Space:
         }
 
     def _watch(self) -> None:
+        """See what has become of the process, or of the pretence of one."""
         if self._pretended_build is not None:
             if self.stage == "BUILDING" and time.monotonic() - self._wished_at > self._pretended_build:
                 self._arrive("RUNNING")
-        elif self.process is None:
-            return
-        elif self.process.poll() is not None:
+        elif self.process and self.process.poll() is not None:
             self._reap(self.process)
             self._arrive("RUNTIME_ERROR", f"Exit code: {self.exit_code}")
-        elif self.stage == "APP_STARTING" and _answers(self.settings["port"]):
+        elif self.stage == "APP_STARTING" and answers(self.settings["port"]):
             self._arrive("RUNNING")
 
     def _end_process(self) -> None:
@@ -202,37 +195,35 @@ class SpaceHost:
     With a `pretended_build` no process is started: a Space builds for so many seconds, and then seems to run.
     """
 
-    def __init__(
-        self, storage: HubStorage, *, pretended_build: float | None = None, grace_seconds: float = 10.0
-    ) -> None:
+    def __init__(self, storage: HubStorage, pretended_build: float | None, grace_seconds: float) -> None:
         self._storage = storage
-        self._pretended_build = pretended_build
-        self._grace_seconds = grace_seconds
-        self._spaces: dict[str, Space] = {}
+        self._how = (pretended_build, grace_seconds)
+        self._spaces: dict[Repository, Space] = {}
         self._lock = threading.Lock()
 
     def space(self, space_id: str) -> Space:
         """A Space by its id; KeyError if there is none."""
+        repository = self._storage.find("spaces", space_id)
+        if repository is None:
+            raise KeyError(space_id)
         with self._lock:
-            if space_id.lower() not in self._spaces:
-                repository = self._storage.find("spaces", space_id)
-                if repository is None:
-                    raise KeyError(space_id)
-                made = Space(repository, self._pretended_build, self._grace_seconds)
-                self._spaces[space_id.lower()] = made
-            return self._spaces[space_id.lower()]
+            if repository not in self._spaces:
+                self._spaces[repository] = Space(repository, *self._how)
+            return self._spaces[repository]
 
     def forget(self, space_id: str) -> None:
         """End the process of a Space that is to be deleted."""
-        self.space(space_id).stop()
-        self._spaces.pop(space_id.lower()).join()
+        space = self.space(space_id)
+        del self._spaces[space.repository]
+        space.stop()
+        space.worker.join()
 
     def close(self) -> None:
         """End every process that this host started, and wait for that."""
         for space in self._spaces.values():
             space.stop()
         for space in self._spaces.values():
-            space.join()
+            space.worker.join()
 
     def exit_code(self, space_id: str) -> int | None:
         """The exit code of the latest run that ended (negative: the signal), None before the first end."""
@@ -247,16 +238,20 @@ class SpaceHost:
 
     def wait_stage(self, space_id: str, stages: Collection[str], timeout: float = 60.0) -> str:
         """Wait until a Space is in one of the stages, and return it; TimeoutError otherwise."""
-        space = self.space(space_id)
-        if not _comes_true(lambda: space.stage in stages, timeout):
-            raise TimeoutError(f"{space_id} is {space.stage}, not in {sorted(stages)}")
-        return space.stage
+        space, deadline = self.space(space_id), time.monotonic() + timeout
+        while (stage := space.stage) not in stages:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{space_id} is {stage}, not in {sorted(stages)}")
+            time.sleep(0.01)
+        return stage
 
     def wait_exit(self, space_id: str, timeout: float = 60.0) -> int | None:
         """Wait until no process of a Space is left, and return the exit code of the last."""
-        space = self.space(space_id)
-        if not _comes_true(lambda: space.process is None, timeout):
-            raise TimeoutError(f"{space_id} still runs")
+        space, deadline = self.space(space_id), time.monotonic() + timeout
+        while space.process is not None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{space_id} still runs")
+            time.sleep(0.01)
         return space.exit_code
 
 
@@ -266,7 +261,7 @@ def new_space_settings(payload: dict[str, Any]) -> dict[str, Any]:
         kind: {each["key"]: {**each, "updatedAt": iso(time.time())} for each in payload.get(kind) or []}
         for kind in ("secrets", "variables")
     }
-    port = next(port for port in random.sample(PORTS, 200) if not _answers(port))
+    port = next(port for port in random.sample(PORTS, 200) if not answers(port))
     asked = {"hardware": payload.get("hardware"), "sleep": payload.get("sleepTimeSeconds")}
     return values | asked | {"paused": False, "port": port}
 
@@ -282,14 +277,8 @@ def parse_dockerfile(text: str) -> tuple[list[str], list[tuple[str, str]]]:
     return json.loads(commands[-1]), [(key, value) for key, equals, value in pairs if equals]
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _comes_true(condition: Callable[[], bool], timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()

@@ -3,81 +3,55 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from fastapi import APIRouter
 
-from .hub_call import Asked, Call
+from .hub_call import Asked, Json
 from .hub_storage import iso
 
 SPACE = "/api/{kind}/{owner}/{name}"
-VALUES = SPACE + "/{what}"  # secrets or variables
 
 api = APIRouter()
 
 
 @api.get(SPACE + "/runtime")
-def runtime(call: Asked) -> dict[str, Any]:
+def runtime(call: Asked) -> Json:
     """The stage and hardware of a Space."""
-    return call.host.space(call.repository.id).runtime()
+    return call.space.runtime()
 
 
 @api.post(SPACE + "/pause")
-def pause(call: Asked) -> dict[str, Any]:
-    """Stop a Space until it is restarted. The answer doesn't wait for the process to end."""
-    call.own_space.wish("PAUSED")
-    return call.own_space.runtime()
-
-
 @api.post(SPACE + "/restart")
-def restart(call: Asked) -> dict[str, Any]:
-    """Build and start a Space anew."""
-    call.own_space.wish("BUILDING")
-    return call.own_space.runtime()
+def pause_or_restart(call: Asked) -> Json:
+    """Stop a Space until it is restarted, or build and start it anew. The answer doesn't wait for that."""
+    call.space.wish("PAUSED" if call.path.endswith("/pause") else "BUILDING")
+    return call.space.runtime()
 
 
 @api.post(SPACE + "/hardware")
 @api.post(SPACE + "/sleeptime")
-def configure(call: Asked, payload: dict[str, Any]) -> dict[str, Any]:
-    """Other hardware, or another time without visitors before the Space sleeps: both only recorded."""
-    names = {"flavor": "hardware", "sleepTimeSeconds": "sleep", "seconds": "sleep"}
-    call.own_space.settings |= {names[key]: value for key, value in payload.items()}
-    call.own_space.changed()
-    return call.own_space.runtime()
+def set_hardware(call: Asked, payload: Json) -> Json:
+    """Other hardware, which restarts the Space, or another time until it would sleep: both only recorded."""
+    settings = call.space.settings
+    settings["sleep"] = payload.get("sleepTimeSeconds", payload.get("seconds", settings["sleep"]))
+    if "flavor" in payload:
+        settings["hardware"] = payload["flavor"]
+        call.space.changed()
+    call.repository.save()
+    return call.space.runtime()
 
 
-def values(call: Call) -> dict[str, Any]:
-    """The secrets or variables of the Space in the path."""
-    if call.part("what") not in ("secrets", "variables"):
-        raise call.not_found()
-    return call.own_space.settings[call.part("what")]
-
-
-def shown(call: Call) -> dict[str, Any]:
-    """Variables, or secrets without their values."""
-    hidden = ("value",) if call.part("what") == "secrets" else ()
-    return {
-        key: {name: each[name] for name in each if name not in hidden} for key, each in values(call).items()
-    }
-
-
-@api.get(VALUES)
-def list_values(call: Asked) -> dict[str, Any]:
-    """The secrets or variables of a Space."""
-    return shown(call)
-
-
-@api.post(VALUES)
-def set_value(call: Asked, payload: dict[str, Any]) -> dict[str, Any]:
-    """Set a secret or variable; the Space restarts."""
-    values(call)[payload["key"]] = payload | {"updatedAt": iso(time.time())}
-    call.own_space.changed()
-    return shown(call)
-
-
-@api.delete(VALUES)
-def delete_value(call: Asked, payload: dict[str, Any]) -> dict[str, Any]:
-    """Remove a secret or variable, if it is there."""
-    if values(call).pop(payload["key"], None) is not None:
-        call.own_space.changed()
-    return shown(call)
+@api.api_route(SPACE + "/secrets", methods=["GET", "POST", "DELETE"])
+@api.api_route(SPACE + "/variables", methods=["GET", "POST", "DELETE"])
+def values(call: Asked, payload: Json | None = None) -> Json:
+    """Secrets (shown without their values) or variables. To set or remove one restarts the Space."""
+    what = call.path.rsplit("/", 1)[1]
+    found = call.space.settings[what]
+    if payload and call.request.method == "POST":
+        found[payload["key"]] = payload | {"updatedAt": iso(time.time())}
+    elif payload:
+        found.pop(payload["key"], None)
+    if payload:
+        call.space.changed()
+    hidden = {"value"} if what == "secrets" else set()
+    return {key: {name: each[name] for name in each.keys() - hidden} for key, each in found.items()}
