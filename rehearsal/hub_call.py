@@ -33,26 +33,18 @@ class Call:
             raise HubError(401, "Invalid credentials in Authorization header")
         self.user: User = users.get(token, {})
 
-    def require_user(self) -> User:
-        """Anybody who is signed in; 401 for others."""
-        if not self.user:
-            raise HubError(401, "Invalid username or password.")
-        return self.user
-
-    def require_writer(self) -> User:
-        """A user whose token may write; 403 for a read-only one."""
-        if self.require_user().get("role") == "read":
-            raise HubError(403, "This token has no write permission: it is read-only")
-        return self.user
-
     def owns(self, repo_id: str) -> bool:
         """Users own what is in their own namespace and in those of their organizations."""
         names = [self.user.get("name", ""), *self.user.get("orgs", [])]
         return repo_id.split("/")[0].lower() in [name.lower() for name in names]
 
-    def require_owner(self, repo_id: str) -> None:
-        """403 for what is in another namespace."""
-        if self.require_writer() and not self.owns(repo_id):
+    def require_writer(self, repo_id: str | None = None) -> None:
+        """401 without a token; 403 with one that may only read, or for what is in another namespace."""
+        if not self.user:
+            raise HubError(401, "Invalid username or password.")
+        if self.user.get("role") == "read":
+            raise HubError(403, "This token has no write permission: it is read-only")
+        if repo_id and not self.owns(repo_id):
             raise HubError(403, f"You don't have the rights to change {repo_id}")
 
     def find(self, kind: str, repo_id: str) -> Repository:
@@ -79,7 +71,7 @@ class Call:
         if route.endswith(("/discussions", "/objects/batch")) or (proposes and not reads):
             self.require_writer()
         elif not reads or route.endswith(("/secrets", "/variables")):
-            self.require_owner(found.id)
+            self.require_writer(found.id)
         return found
 
     @property

@@ -21,9 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class Fault:
     """What to do with matching requests. `path` is a regex searched in the raw path (without the query).
 
-    Exactly in this order: wait `delay` seconds; `drop` the connection unprocessed; answer `status`;
-    or process the request and then lose the answer. `skip` first matches pass, then `times` are hit
-    (None = for ever).
+    First wait `delay` seconds. Then answer `status`, `drop` the connection unprocessed, or process the
+    request and lose the answer. `skip` first matches pass, then `times` are hit (None = for ever).
     """
 
     path: str = ""
@@ -78,49 +77,29 @@ class Faults:
         self._faults.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI: let a request run into its fault, if any."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """ASGI: let a request run into its fault, if any. It is on record before the client can know."""
         method, path = scope["method"], scope["raw_path"].decode("ascii")
         scope["path"] = path
-        status: int | None = None
+        fault = next((each for each in list(self._faults) if each.meets(method, path)), Fault())
+        is_answered = not (fault.drop or fault.lose_answer)
 
         async def send_on(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            await send(message)
+            if is_answered and "status" in message:
+                self.requests.append(SeenRequest(method, path, message["status"]))
+            if is_answered:
+                await send(message)
 
-        fault = next((each for each in list(self._faults) if each.meets(method, path)), Fault())
-        try:
-            await self._run_into(fault, scope, receive, send_on)
-        finally:
-            self.requests.append(SeenRequest(method, path, status))
-
-    async def _run_into(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         await anyio.sleep(fault.delay)
-        if fault.drop:
-            await _hang_up(scope, receive)
-        elif fault.status is not None:
-            message = f"injected fault: {fault.status}"
-            headers = {"X-Error-Message": message, **fault.headers}
-            await JSONResponse({"error": message}, fault.status, headers)(scope, receive, send)
-        elif fault.lose_answer:
-            await self._app(scope, receive, _discard)
-            await _hang_up(scope, receive)
-        else:
-            await self._app(scope, receive, send)
-
-
-async def _discard(_message: Message) -> None:
-    """A `send` for answers that never arrive."""
-
-
-async def _hang_up(scope: Scope, receive: Receive) -> None:
-    """Cut the connection and wait until the server has noticed, so that it doesn't answer 500 by itself."""
-    scope["state"]["transport"].abort()
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        if fault.status is not None:
+            headers = {"X-Error-Message": f"injected fault: {fault.status}"} | fault.headers
+            await JSONResponse({}, fault.status, headers)(scope, receive, send_on)
+        elif not fault.drop:
+            await self._app(scope, receive, send_on)
+        if not is_answered:
+            self.requests.append(SeenRequest(method, path, None))
+            scope["state"]["transport"].abort()
+            while (await receive())["type"] != "http.disconnect":
+                pass  # until the server has noticed, or it would answer 500 by itself
 
 
 class DroppableProtocol(H11Protocol):

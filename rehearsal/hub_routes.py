@@ -1,7 +1,8 @@
-"""The Hub's routes for accounts, repositories, trees, history, references and downloads, with their JSON."""
+"""The Hub's routes for accounts, repositories, trees, history, references, downloads and Spaces."""
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 from urllib.parse import parse_qs
 
@@ -10,7 +11,7 @@ from fastapi import APIRouter, Body
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 
 from .hub_call import Asked, Call, Json
-from .hub_storage import Entry, entry_not_found, etag, iso
+from .hub_storage import Entry, HubError, entry_not_found, etag, iso
 from .space_host import new_space_settings
 
 REPO = "/api/{kind}/{owner}/{name}"
@@ -22,7 +23,9 @@ api = APIRouter()
 @api.get("/api/whoami-v2")
 def whoami(call: Asked) -> Json:
     """The user of the token."""
-    user = call.require_user()
+    user = call.user
+    if not user:
+        raise HubError(401, "Invalid username or password.")
     full_names = user.get("org_fullnames", {})
     organizations = [{"name": name, "fullname": full_names.get(name, name)} for name in user.get("orgs", [])]
     token = {"accessToken": {"displayName": "local", "role": user.get("role", "write")}}
@@ -34,7 +37,8 @@ def whoami(call: Asked) -> Json:
 
 def named(call: Call, payload: Json) -> tuple[str, str]:
     """The kind and id of the repository that a payload names."""
-    namespace = payload.get("organization") or call.require_writer()["name"]
+    call.require_writer()
+    namespace = payload.get("organization") or call.user["name"]
     return f"{payload.get('type') or 'model'}s", f"{namespace}/{payload['name']}"
 
 
@@ -42,7 +46,7 @@ def named(call: Call, payload: Json) -> tuple[str, str]:
 def create_repository(call: Asked, payload: Json) -> JSONResponse:
     """A new repository; 409 with its `url` where it exists, 403 in somebody else's namespace."""
     kind, repo_id = named(call, payload)
-    call.require_owner(repo_id)
+    call.require_writer(repo_id)
     by_default = "private" if call.user.get("private_by_default") else "public"
     meta = {"private": payload.get("visibility", by_default) == "private", "gated": False}
     if kind == "spaces":
@@ -60,7 +64,7 @@ def create_repository(call: Asked, payload: Json) -> JSONResponse:
 def delete_repository(call: Asked, payload: Json) -> PlainTextResponse:
     """Delete a repository of one's own."""
     repository = call.find(*named(call, payload))
-    call.require_owner(repository.id)
+    call.require_writer(repository.id)
     if repository.kind == "spaces":
         call.host.forget(repository.id)
     call.storage.delete(repository)
@@ -195,6 +199,52 @@ def resolve_file(call: Asked) -> FileResponse:
     if "lfs" in file:
         headers |= {"X-Linked-Etag": name, "X-Linked-Size": str(file["size"])}
     return FileResponse(call.repository.content(file), headers=headers)
+
+
+# --- Spaces
+
+
+@api.get(REPO + "/runtime")
+def runtime(call: Asked) -> Json:
+    """The stage and hardware of a Space."""
+    return call.space.runtime()
+
+
+@api.post(REPO + "/pause")
+@api.post(REPO + "/restart")
+def pause_or_restart(call: Asked) -> Json:
+    """Stop a Space until it is restarted, or build and start it anew. The answer doesn't wait for that."""
+    call.space.wish("PAUSED" if call.path.endswith("/pause") else "BUILDING")
+    return call.space.runtime()
+
+
+@api.post(REPO + "/hardware")
+@api.post(REPO + "/sleeptime")
+def set_hardware(call: Asked, payload: Json) -> Json:
+    """Other hardware, which restarts the Space, or another time until it would sleep: both only recorded."""
+    settings = call.space.settings
+    settings["sleep"] = payload.get("sleepTimeSeconds", payload.get("seconds", settings["sleep"]))
+    if "flavor" in payload:
+        settings["hardware"] = payload["flavor"]
+        call.space.changed()
+    call.repository.save()
+    return call.space.runtime()
+
+
+@api.api_route(REPO + "/secrets", methods=["GET", "POST", "DELETE"])
+@api.api_route(REPO + "/variables", methods=["GET", "POST", "DELETE"])
+def values(call: Asked, payload: Json | None = None) -> Json:
+    """Secrets (shown without their values) or variables. To set or remove one restarts the Space."""
+    what = call.path.rsplit("/", 1)[1]
+    found = call.space.settings[what]
+    if payload and call.request.method == "POST":
+        found[payload["key"]] = payload | {"updatedAt": iso(time.time())}
+    elif payload:
+        found.pop(payload["key"], None)
+    if payload:
+        call.space.changed()
+    hidden = {"value"} if what == "secrets" else set()
+    return {key: {name: each[name] for name in each.keys() - hidden} for key, each in found.items()}
 
 
 def not_found(call: Asked) -> None:

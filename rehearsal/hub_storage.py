@@ -235,12 +235,10 @@ class HubStorage:
         self._lock = threading.Lock()
         self._repositories: dict[tuple[str, str], Repository] = {}
         for file in root.glob("*/*/meta.json"):
-            self._add(file.parent, json.loads(file.read_text()))
+            self._add(Repository(file.parent, self.content, json.loads(file.read_text())))
 
-    def _add(self, folder: Path, meta: dict[str, Any]) -> Repository:
-        repository = Repository(folder, self.content, meta)
+    def _add(self, repository: Repository) -> None:
         self._repositories[repository.kind, repository.id.lower()] = repository
-        return repository
 
     def find(self, kind: str, repo_id: str) -> Repository | None:
         """A repository by its id, in any case."""
@@ -256,10 +254,12 @@ class HubStorage:
             shutil.rmtree(folder, ignore_errors=True)  # left behind by a creation that was cut short
             (folder / "git").mkdir(parents=True)
             Repo.init_bare(str(folder / "git"), default_branch=b"main").close()
-            made = self._add(folder, meta | {"kind": kind, "id": repo_id, "createdAt": iso(time.time())})
+            meta = meta | {"kind": kind, "id": repo_id, "createdAt": iso(time.time())}
+            made = Repository(folder, self.content, meta)
             first = {"path": ".gitattributes", "content": GITATTRIBUTES.encode()}
             made.commit("refs/heads/main", [{"key": "file", "value": first}], "initial commit", author)
             made.save()
+            self._add(made)
             return made, True
 
     def delete(self, repository: Repository) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from . import hub_routes, hub_uploads, space_routes
+from . import hub_routes, hub_uploads
 from .hub_call import User
 from .hub_faults import DroppableProtocol, Faults
 from .hub_storage import HubStorage
@@ -47,8 +47,8 @@ class LocalHub:
         app.state.users = users
         app.state.storage = HubStorage(root)
         app.state.host = self.space_host = SpaceHost(app.state.storage, pretended_build, space_grace_seconds)
-        for router in (hub_uploads.api, space_routes.api, hub_routes.api):
-            app.include_router(router)
+        app.include_router(hub_uploads.api)
+        app.include_router(hub_routes.api)
         app.add_api_route(
             "/{path:path}", hub_routes.not_found, methods=["GET", "HEAD", "POST", "PUT", "DELETE"]
         )
@@ -58,7 +58,11 @@ class LocalHub:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else answers wait 40 ms for an ACK
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            self.faults, http=DroppableProtocol, log_level="warning", timeout_graceful_shutdown=2
+            self.faults,
+            http=DroppableProtocol,
+            lifespan="off",
+            log_level="warning",
+            timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
