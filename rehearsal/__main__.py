@@ -22,6 +22,7 @@ from .world import MODEL, RETRAIN_SPACE, World, chosen_settings, first_and_secon
 ROOT = Path("rehearsal_run")
 # What suits a model of a few hundred thousand parameters; a person's own checkpoint gets the job's defaults.
 TINY = {"LEARNING_RATE": "0.002", "EVAL_STEPS": "60", "EARLY_STOPPING_PATIENCE": "3", "NUM_TRAIN_EPOCHS": "3"}
+OVER = ("PAUSED", "RUNTIME_ERROR", "BUILD_ERROR")
 WORDS = {
     "stage": "[cyan]{name}[/]",
     "dataset": "  {repo_id} {version_tag} at {revision:.8}: {sizes}",
@@ -54,13 +55,12 @@ def main() -> int:
     with World(ROOT.resolve(), label) as world:
         console.print(f"[bold]A city on this machine[/]: local Hub at {world.hub.url}, everything in {ROOT}/")
         rows = read_grievances(data)
+        settings = chosen_settings()
         if checkpoint is None:
             from .tiny_checkpoint import make_checkpoint
 
             checkpoint = make_checkpoint(ROOT / "checkpoint", [row["grievance"] for row in rows])
-            settings = TINY | chosen_settings()
-        else:
-            settings = chosen_settings()
+            settings = TINY | settings
         world.push_checkpoint(checkpoint)
         first, second = first_and_second_version(rows, first_rows=len(rows) // 3)
         world.push_data(first, "v20250101_000000")
@@ -69,32 +69,31 @@ def main() -> int:
 
         console.print("[bold]1. A first version[/], from a third of the grievances")
         world.api.restart_space(RETRAIN_SPACE)
-        first_run = watch(world)
-        if first_run["outcome"] == "accepted":
+        record = watch(world)
+        if record["outcome"] == "accepted":
             console.print("\n[bold]2. Officers have corrected more[/]: the retrain Space is restarted")
             world.push_data(second, "v20250201_000000")
             world.api.delete_space_variable(RETRAIN_SPACE, "ALLOW_FIRST_RELEASE")
             world.api.restart_space(RETRAIN_SPACE)
             record = watch(world)
-        else:
-            record = first_run
         show(world, record, time.monotonic() - began)
     return 0 if record["outcome"] in ("accepted", "rejected") else 1
 
 
 def watch(world: World) -> dict[str, Any]:
     """Show the run's events as they happen, until the Space has paused itself; returns the run's record."""
-    known = set(world.root.glob("runs/*"))
-    world.host.wait_stage(RETRAIN_SPACE, {"RUNNING", "RUNTIME_ERROR", "BUILD_ERROR", "PAUSED"}, timeout=120)
-    folder = next(iter(set(world.root.glob("runs/*")) - known), None)
-    if folder is None:
-        console.print(world.host.log_path(RETRAIN_SPACE).read_text())
-        raise SystemExit("The retrain Space did not start a run; above is its log.")
-    for event in follow(world, folder / "events.jsonl"):
+    known = set(world.root.glob("runs/*/events.jsonl"))
+    while not (started := set(world.root.glob("runs/*/events.jsonl")) - known):  # its port opens before that
+        if world.host.wait_stage(RETRAIN_SPACE, {"RUNNING", *OVER}, timeout=120) in OVER:
+            console.print(world.host.log_path(RETRAIN_SPACE).read_text())
+            raise SystemExit("The retrain Space did not start a run; above is its log.")
+        time.sleep(0.1)
+    journal = started.pop()
+    for event in follow(world, journal):
         line = describe(event)
         if line:
             console.print(f"   {event['time'][11:19]}  {line}")
-    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return json.loads(journal.with_name("run.json").read_text(encoding="utf-8"))
 
 
 def follow(world: World, file: Path) -> Iterator[dict[str, Any]]:
@@ -108,7 +107,7 @@ def follow(world: World, file: Path) -> Iterator[dict[str, Any]]:
             elif over:
                 return
             else:
-                over = world.api.get_space_runtime(RETRAIN_SPACE).stage in ("PAUSED", "RUNTIME_ERROR")
+                over = world.api.get_space_runtime(RETRAIN_SPACE).stage in OVER
                 time.sleep(0.2)
 
 

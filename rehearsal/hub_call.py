@@ -1,6 +1,7 @@
 """Who asks the local Hub, and for what: a user, with rights, and the repository in the path of a request.
 
-Path parameters arrive percent-encoded (see `hub_faults`) and are decoded here. No route is known here.
+Path parameters arrive percent-encoded (see `hub_faults`) and are decoded here. What each route may do with a
+repository is decided here and nowhere else (`Call.repository`).
 """
 
 from __future__ import annotations
@@ -51,10 +52,9 @@ class Call:
         """A repository that the user may see; any other is not found, whether or not it exists."""
         found = self.storage.find(kind, repo_id)
         if found is None or (found.meta["private"] and not self.owns(found.id)):
-            status, message = (
-                (404, "Repository not found") if self.user else (401, "Invalid username or password.")
-            )
-            raise HubError(status, message, "RepoNotFound")
+            if self.user:
+                raise HubError(404, "Repository not found", "RepoNotFound")
+            raise HubError(401, "Invalid username or password.", "RepoNotFound")
         return found
 
     @cached_property
@@ -67,8 +67,10 @@ class Call:
         found = self.find(self.part("kind", "models"), f"{self.part('owner')}/{self.part('name')}")
         route = self.request.scope["route"].path
         reads = self.request.method in ("GET", "HEAD") or "/paths-info/" in route
-        proposes = self.asks_for("create_pr") or self.part("revision").startswith("refs/pr/")
-        if route.endswith(("/discussions", "/objects/batch")) or (proposes and not reads):
+        proposes = route.endswith(("/discussions", "/objects/batch"))
+        if route.endswith(("/preupload/{revision}", "/commit/{revision}")):
+            proposes = self.asks_for("create_pr") or self.part("revision").startswith("refs/pr/")
+        if proposes and not reads:
             self.require_writer()
         elif not reads or route.endswith(("/secrets", "/variables")):
             self.require_writer(found.id)

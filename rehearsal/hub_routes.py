@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 
 from .hub_call import Asked, Call, Json
-from .hub_storage import Entry, HubError, entry_not_found, etag, iso
+from .hub_storage import KINDS, Entry, HubError, entry_not_found, etag, iso
 from .space_host import new_space_settings
 
 REPO = "/api/{kind}/{owner}/{name}"
@@ -38,8 +38,10 @@ def whoami(call: Asked) -> Json:
 def named(call: Call, payload: Json) -> tuple[str, str]:
     """The kind and id of the repository that a payload names."""
     call.require_writer()
-    namespace = payload.get("organization") or call.user["name"]
-    return f"{payload.get('type') or 'model'}s", f"{namespace}/{payload['name']}"
+    kind = f"{payload.get('type') or 'model'}s"
+    if kind not in KINDS:
+        raise HubError(400, f"Unknown type of repository: {payload['type']}")
+    return kind, f"{payload.get('organization') or call.user['name']}/{payload['name']}"
 
 
 @api.post("/api/repos/create")
@@ -110,8 +112,8 @@ def described(version: Commit) -> Json:
 
 def with_last_commits(call: Call, items: list[Entry]) -> list[Entry]:
     """Entries, each with the commit that changed it last."""
-    histories = [call.repository.history(call.commit, item["path"]) for item in items]
-    return [item | {"lastCommit": described(next(past))} for item, past in zip(items, histories, strict=True)]
+    last = {item["path"]: next(call.repository.history(call.commit, item["path"])) for item in items}
+    return [item | {"lastCommit": described(last[item["path"]])} for item in items]
 
 
 @api.get(REPO + "/tree/{revision}")

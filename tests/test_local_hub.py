@@ -168,6 +168,21 @@ def test_a_stranger_cannot_commit_to_somebody_elses_repository(hub: LocalHub, re
     assert refused(error) == 403
 
 
+def test_a_pull_request_gives_a_stranger_no_further_rights(hub: LocalHub, repo: str) -> None:
+    bob = HfApi(endpoint=hub.url, token="hf_bob")
+    put(bob, repo, "a.txt", b"a", create_pr=True)
+    writes = [
+        lambda: bob.create_tag(repo, tag="v1", revision="refs/pr/1"),
+        lambda: bob.create_branch(repo, branch="mine", revision="refs/pr/1"),
+        lambda: bob.update_repo_settings(repo, visibility="private"),
+        lambda: bob.delete_repo(repo),
+    ]
+    for write in writes:
+        with pytest.raises(HfHubHTTPError) as error:
+            write()
+        assert refused(error) == 403
+
+
 def test_a_private_repository_is_hidden_from_strangers(hub: LocalHub, ann: HfApi) -> None:
     ann.create_repo("city/secret", private=True)
     assert ann.repo_exists("city/secret")
