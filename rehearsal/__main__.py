@@ -22,6 +22,21 @@ from .world import MODEL, RETRAIN_SPACE, World, chosen_settings, first_and_secon
 ROOT = Path("rehearsal_run")
 # What suits a model of a few hundred thousand parameters; a person's own checkpoint gets the job's defaults.
 TINY = {"LEARNING_RATE": "0.002", "EVAL_STEPS": "60", "EARLY_STOPPING_PATIENCE": "3", "NUM_TRAIN_EPOCHS": "3"}
+OVER = ("PAUSED", "RUNTIME_ERROR", "BUILD_ERROR")
+WORDS = {
+    "stage": "[cyan]{name}[/]",
+    "dataset": "  {repo_id} {version_tag} at {revision:.8}: {sizes}",
+    "progress": "  step {done:>4} of {total}   loss {loss:.4f}",
+    "asked": "  {done} of {total} rows asked",
+    "waiting": "  {state}",
+    "validation": "  step {step:>4} of {total}   validation macro F1 [bold]{f1_macro:.4f}[/]",
+    "test_scores": "  test macro F1 {f1_macro:.4f}, accuracy {accuracy:.4f}",
+    "verdict": "  [bold]{outcome}[/]: {reasons[0]}",
+    "release": "  {version_tag} at {revision:.8}",
+    "warning": "[yellow]{message}[/]",
+    "outcome": "[bold]{outcome}[/]",
+    "pausing": "the Space pauses itself",
+}
 
 console = Console(highlight=False)
 
@@ -40,13 +55,12 @@ def main() -> int:
     with World(ROOT.resolve(), label) as world:
         console.print(f"[bold]A city on this machine[/]: local Hub at {world.hub.url}, everything in {ROOT}/")
         rows = read_grievances(data)
+        settings = chosen_settings()
         if checkpoint is None:
             from .tiny_checkpoint import make_checkpoint
 
             checkpoint = make_checkpoint(ROOT / "checkpoint", [row["grievance"] for row in rows])
-            settings = TINY | chosen_settings()
-        else:
-            settings = chosen_settings()
+            settings = TINY | settings
         world.push_checkpoint(checkpoint)
         first, second = first_and_second_version(rows, first_rows=len(rows) // 3)
         world.push_data(first, "v20250101_000000")
@@ -55,32 +69,31 @@ def main() -> int:
 
         console.print("[bold]1. A first version[/], from a third of the grievances")
         world.api.restart_space(RETRAIN_SPACE)
-        first_run = watch(world)
-        if first_run["outcome"] == "accepted":
+        record = watch(world)
+        if record["outcome"] == "accepted":
             console.print("\n[bold]2. Officers have corrected more[/]: the retrain Space is restarted")
             world.push_data(second, "v20250201_000000")
             world.api.delete_space_variable(RETRAIN_SPACE, "ALLOW_FIRST_RELEASE")
             world.api.restart_space(RETRAIN_SPACE)
             record = watch(world)
-        else:
-            record = first_run
         show(world, record, time.monotonic() - began)
     return 0 if record["outcome"] in ("accepted", "rejected") else 1
 
 
 def watch(world: World) -> dict[str, Any]:
     """Show the run's events as they happen, until the Space has paused itself; returns the run's record."""
-    known = set(world.root.glob("runs/*"))
-    world.host.wait_stage(RETRAIN_SPACE, {"RUNNING", "RUNTIME_ERROR", "BUILD_ERROR", "PAUSED"}, timeout=120)
-    folder = next(iter(set(world.root.glob("runs/*")) - known), None)
-    if folder is None:
-        console.print(world.host.log_path(RETRAIN_SPACE).read_text())
-        raise SystemExit("The retrain Space did not start a run; above is its log.")
-    for event in follow(world, folder / "events.jsonl"):
+    known = set(world.root.glob("runs/*/events.jsonl"))
+    while not (started := set(world.root.glob("runs/*/events.jsonl")) - known):  # its port opens before that
+        if world.host.wait_stage(RETRAIN_SPACE, {"RUNNING", *OVER}, timeout=120) in OVER:
+            console.print(world.host.log_path(RETRAIN_SPACE).read_text())
+            raise SystemExit("The retrain Space did not start a run; above is its log.")
+        time.sleep(0.1)
+    journal = started.pop()
+    for event in follow(world, journal):
         line = describe(event)
         if line:
             console.print(f"   {event['time'][11:19]}  {line}")
-    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return json.loads(journal.with_name("run.json").read_text(encoding="utf-8"))
 
 
 def follow(world: World, file: Path) -> Iterator[dict[str, Any]]:
@@ -94,42 +107,20 @@ def follow(world: World, file: Path) -> Iterator[dict[str, Any]]:
             elif over:
                 return
             else:
-                over = world.api.get_space_runtime(RETRAIN_SPACE).stage in ("PAUSED", "RUNTIME_ERROR")
+                over = world.api.get_space_runtime(RETRAIN_SPACE).stage in OVER
                 time.sleep(0.2)
 
 
 def describe(event: dict[str, Any]) -> str | None:
     """One event in a few words; None for what need not be shown."""
-    match event["event"]:
-        case "stage":
-            return f"[cyan]{event['name']}[/]"
-        case "dataset":
-            sizes = ", ".join(f"{name} {size}" for name, size in event["split_sizes"].items())
-            return f"  {event['repo_id']} {event['version_tag']} at {event['revision'][:8]}: {sizes}"
-        case "progress" if "loss" in event:
-            return f"  step {event['done']:>4} of {event['total']}   loss {event['loss']:.4f}"
-        case "progress" if "total" in event and event["done"] < event["total"]:
-            return None
-        case "progress" if "total" in event:
-            return f"  {event['done']} of {event['total']} rows asked"
-        case "progress":
-            return f"  {event['state']}"
-        case "validation":
-            where = f"step {event['step']:>4} of {event['total']}"
-            return f"  {where}   validation macro F1 [bold]{event['f1_macro']:.4f}[/]"
-        case "test_scores":
-            return f"  test macro F1 {event['f1_macro']:.4f}, accuracy {event['accuracy']:.4f}"
-        case "verdict":
-            return f"  [bold]{event['outcome']}[/]: {event['reasons'][0]}"
-        case "release":
-            return f"  {event['version_tag']} at {event['revision'][:8]}"
-        case "warning":
-            return f"[yellow]{event['message']}[/]"
-        case "outcome":
-            return f"[bold]{event['outcome']}[/]"
-        case "pausing":
-            return "the Space pauses itself"
-    return None
+    name = event["event"]
+    if name == "progress" and "total" not in event:
+        name = "waiting"
+    elif name == "progress" and "loss" not in event:
+        name = "asked" if event["done"] == event["total"] else "asking"
+    elif name == "dataset":
+        event["sizes"] = ", ".join(f"{split} {size}" for split, size in event["split_sizes"].items())
+    return WORDS[name].format_map(event) if name in WORDS else None
 
 
 def show(world: World, record: dict[str, Any], seconds: float) -> None:
@@ -137,23 +128,20 @@ def show(world: World, record: dict[str, Any], seconds: float) -> None:
     verdict = record.get("verdict") or {}
     release = record.get("release") or {}
     table = Table(title="\nThe run", show_header=False, title_justify="left")
-
-    def row(name: str, value: str) -> None:
-        table.add_row(name, value)
-
-    row("verdict", f"[bold]{record['outcome']}[/]")
+    table.add_row("verdict", f"[bold]{record['outcome']}[/]")
     for reason in record["reasons"]:
-        row("", reason)
+        table.add_row("", reason)
     if verdict.get("delta") is not None:
-        row("macro F1, new model", f"{verdict['f1_macro_candidate']:.4f} on {verdict['rows_compared']} rows")
-        row("macro F1, live model", f"{verdict['f1_macro_live']:.4f} on the same rows")
+        new = f"{verdict['f1_macro_candidate']:.4f} on {verdict['rows_compared']} rows"
+        table.add_row("macro F1, new model", new)
+        table.add_row("macro F1, live model", f"{verdict['f1_macro_live']:.4f} on the same rows")
         low, high = verdict["interval"]
-        row("gain", f"{verdict['delta']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
-    row("version", release.get("version_tag", "none published"))
+        table.add_row("gain", f"{verdict['delta']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
+    table.add_row("version", release.get("version_tag", "none published"))
     versions = sorted(tag.name for tag in world.api.list_repo_refs(MODEL).tags)
-    row("versions on the Hub", ", ".join(versions) or "none")
-    row("retrain Space", world.api.get_space_runtime(RETRAIN_SPACE).stage.lower())
-    row("time", f"{seconds:.0f} s in all")
+    table.add_row("versions on the Hub", ", ".join(versions) or "none")
+    table.add_row("retrain Space", world.api.get_space_runtime(RETRAIN_SPACE).stage.lower())
+    table.add_row("time", f"{seconds:.0f} s in all")
     console.print(table)
     console.print(f"Everything about the run: {Path(record['folder']).relative_to(Path.cwd())}/run.json")
     console.print(f"Logs of the Spaces, repositories (bare git): {ROOT}/hub/")

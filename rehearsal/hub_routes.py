@@ -1,352 +1,254 @@
-"""The Hub's routes for accounts, repositories, trees, history, references and downloads, with their JSON."""
+"""The Hub's routes for accounts, repositories, trees, history, references, downloads and Spaces."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import parse_qs, unquote
+import time
+from typing import Annotated
+from urllib.parse import parse_qs
 
 from dulwich.objects import Commit
-from fastapi import APIRouter, Depends, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi import APIRouter, Body
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 
-from .hub_access import (
-    REPO,
-    AtRevision,
-    MaybeUser,
-    Payload,
-    RevisionName,
-    User,
-    Visible,
-    Writable,
-    Writer,
-    find_visible,
-    owns,
-    page,
-    raw_body,
-    require_owner,
-    signed_in,
-    spaces_of,
-    storage_of,
-    truthy,
-    url_of,
-    writer,
-)
-from .hub_errors import HubError, entry_not_found
-from .hub_storage import KINDS, Entry, Repository, iso
-from .space_runtime import new_space_settings
+from .hub_call import Asked, Call, Json
+from .hub_storage import KINDS, Entry, HubError, entry_not_found, etag, iso
+from .space_host import new_space_settings
 
-PAGE_SIZES = {"tree": 1000, "tree expanded": 50, "commits": 50}
+REPO = "/api/{kind}/{owner}/{name}"
+FILE = "/{owner}/{name}/resolve/{revision}/{path:path}"
 
 api = APIRouter()
 
 
 @api.get("/api/whoami-v2")
-def whoami(user: Annotated[User, Depends(signed_in)]) -> dict[str, Any]:
+def whoami(call: Asked) -> Json:
     """The user of the token."""
+    user = call.user
+    if not user:
+        raise HubError(401, "Invalid username or password.")
     full_names = user.get("org_fullnames", {})
-    organizations = [
-        {"type": "org", "name": name, "fullname": full_names.get(name, name)} for name in user.get("orgs", [])
-    ]
-    token = {
-        "type": "access_token",
-        "accessToken": {"displayName": "local", "role": user.get("role", "write")},
-    }
-    names = {"name": user["name"], "fullname": user.get("fullname", user["name"])}
-    return {"type": "user", "id": user["name"], **names, "orgs": organizations, "auth": token}
+    organizations = [{"name": name, "fullname": full_names.get(name, name)} for name in user.get("orgs", [])]
+    token = {"accessToken": {"displayName": "local", "role": user.get("role", "write")}}
+    return {"type": "user", "fullname": user["name"]} | user | {"orgs": organizations, "auth": token}
 
 
 # --- repositories
 
 
-def kind_of(payload: dict[str, Any]) -> str:
+def named(call: Call, payload: Json) -> tuple[str, str]:
+    """The kind and id of the repository that a payload names."""
+    call.require_writer()
     kind = f"{payload.get('type') or 'model'}s"
     if kind not in KINDS:
         raise HubError(400, f"Unknown type of repository: {payload['type']}")
-    return kind
-
-
-def id_of(payload: dict[str, Any], user: User) -> str:
-    return f"{payload.get('organization') or user['name']}/{payload['name']}"
+    return kind, f"{payload.get('organization') or call.user['name']}/{payload['name']}"
 
 
 @api.post("/api/repos/create")
-def create_repository(request: Request, user: Writer, payload: Payload) -> JSONResponse:
+def create_repository(call: Asked, payload: Json) -> JSONResponse:
     """A new repository; 409 with its `url` where it exists, 403 in somebody else's namespace."""
-    kind, repo_id = kind_of(payload), id_of(payload, user)
-    storage = storage_of(request)
-    namespace = repo_id.split("/")[0]
-    if not owns(user, namespace):
-        raise HubError(
-            403, f'You don\'t have the rights to create a {kind[:-1]} under the namespace "{namespace}"'
-        )
-    by_default = bool(user.get("private_by_default"))
-    visibility = payload.get("visibility") or ("private" if payload.get("private", by_default) else "public")
-    extra: dict[str, Any] = {}
+    kind, repo_id = named(call, payload)
+    call.require_writer(repo_id)
+    by_default = "private" if call.user.get("private_by_default") else "public"
+    meta = {"private": payload.get("visibility", by_default) == "private", "gated": False}
     if kind == "spaces":
-        extra = {"sdk": payload.get("sdk"), "space": new_space_settings(payload)}
-    with request.app.state.creating:
-        existing = storage.find(kind, repo_id)
-        if existing is not None and existing.id.lower() == repo_id.lower():
-            message = f"You already created this {kind[:-1]} repo: {repo_id}"
-            raise HubError(409, message, url=url_of(request, existing), name=existing.id, id=existing.id)
-        made = storage.create(kind, repo_id, author=user["name"], private=visibility == "private", **extra)
+        meta |= {"sdk": payload["sdk"], "space": new_space_settings(payload)}
+    made, is_new = call.storage.create(kind, repo_id, call.user["name"], meta)
+    answer = {"url": call.url_of(made), "name": made.id, "id": made.id}
+    if not is_new:
+        return JSONResponse({"error": f"You already created this repository: {made.id}"} | answer, 409)
     if kind == "spaces":
-        spaces_of(request).committed(made)
-    return JSONResponse({"url": url_of(request, made), "name": made.id, "id": made.id})
+        call.host.space(made.id).changed()
+    return JSONResponse(answer)
 
 
 @api.delete("/api/repos/delete")
-def delete_repository(request: Request, user: Writer, payload: Payload) -> PlainTextResponse:
+def delete_repository(call: Asked, payload: Json) -> PlainTextResponse:
     """Delete a repository of one's own."""
-    repository = find_visible(storage_of(request), user, kind_of(payload), id_of(payload, user))
-    require_owner(user, repository.id, "delete")
+    repository = call.find(*named(call, payload))
+    call.require_writer(repository.id)
     if repository.kind == "spaces":
-        spaces_of(request).deleted(repository)
-    storage_of(request).delete(repository)
+        call.host.forget(repository.id)
+    call.storage.delete(repository)
     return PlainTextResponse("OK")
 
 
-@api.post("/api/repos/move")
-def move_repository(request: Request, user: Writer, payload: Payload) -> dict[str, str]:
-    """Rename a repository; 409 if the new name is taken."""
-    storage, kind = storage_of(request), kind_of(payload)
-    repository = find_visible(storage, user, kind, payload["fromRepo"])
-    for repo_id in (repository.id, payload["toRepo"]):
-        require_owner(user, repo_id, "move")
-    taken = storage.find(kind, payload["toRepo"])
-    if taken is not None and taken is not repository:
-        raise HubError(409, f"A {kind[:-1]} repository called {payload['toRepo']} already exists")
-    return {"url": url_of(request, storage.move(repository, payload["toRepo"]))}
-
-
 @api.put(REPO + "/settings")
-def update_settings(repository: Writable, payload: Payload) -> dict[str, Any]:
-    """Visibility and gating."""
-    if "visibility" in payload or "private" in payload:
-        repository.meta["private"] = payload.get("visibility") == "private" or bool(payload.get("private"))
-    if "gated" in payload:
-        repository.meta["gated"] = payload["gated"]
-    repository.save()
-    return {key: repository.meta[key] for key in ("private", "gated")}
-
-
-@api.get(REPO + "/auth-check")
-@api.get(REPO + "/auth-check/write")
-def auth_check(request: Request, repository: Visible, user: MaybeUser) -> dict[str, Any]:
-    """200 if the user may read (or write)."""
-    if request.scope["path"].endswith("/write"):
-        require_owner(writer(signed_in(user)), repository.id, "write to")
-    return {}
-
-
-@api.get("/api/{kind}")
-def list_repositories(request: Request, kind: str, user: MaybeUser) -> JSONResponse:
-    """The repositories that the user may see, by `author` and `search`."""
-    if kind not in KINDS:
-        raise HubError(404, f"Sorry, we can't find {kind}")
-    author, search = (request.query_params.get(key, "").lower() for key in ("author", "search"))
-    found = []
-    for repository in storage_of(request).all(kind):
-        owner, name = repository.id.lower().split("/")
-        may_see = not repository.meta["private"] or owns(user, owner)
-        if may_see and author in ("", owner) and search in f"{owner}/{name}":
-            found.append(describe(request, repository, repository.resolve("main")))
-    return page(request, found, 1000)
-
-
-def describe(
-    request: Request, repository: Repository, commit: Commit, *, blobs: bool = False
-) -> dict[str, Any]:
-    """The JSON of a repository at a commit."""
-    card = repository.card_data(commit)
-    siblings: list[dict[str, Any]] = []
-    for item in repository.files(commit):
-        details = {"size": item.size, "blobId": item.oid} | lfs_json(item) if blobs else {}
-        siblings.append({"rfilename": item.path, **details})
-    meta = repository.meta
-    info: dict[str, Any] = {"_id": repository.id, "id": repository.id, "author": repository.id.split("/")[0]}
-    info |= {
-        "sha": commit.id.decode(),
-        "lastModified": iso(commit.commit_time),
-        "createdAt": meta["createdAt"],
-    }
-    info |= {
-        "private": meta["private"],
-        "gated": meta["gated"],
-        "disabled": False,
-        "downloads": 0,
-        "likes": 0,
-    }
-    info |= {"tags": list(card.get("tags") or []), "cardData": card, "siblings": siblings}
-    if repository.kind == "models":
-        info |= {key: card[key] for key in ("pipeline_tag", "library_name") if key in card}
-    if repository.kind == "spaces":
-        subdomain = repository.id.replace("/", "-").lower()
-        info |= {
-            "sdk": meta["sdk"],
-            "subdomain": subdomain,
-            "runtime": spaces_of(request).runtime(repository),
-        }
-    return info
-
-
-def lfs_json(item: Entry) -> dict[str, Any]:
-    """The `lfs` part of a file's JSON, {} for a regular file. The sha256 has two names."""
-    if item.lfs_sha256 is None:
-        return {}
-    sha256 = item.lfs_sha256
-    return {"lfs": {"oid": sha256, "sha256": sha256, "size": item.size, "pointerSize": item.pointer_size}}
+def update_settings(call: Asked, payload: Json) -> None:
+    """Visibility, and gating, which is only recorded."""
+    meta = call.repository.meta
+    meta["gated"] = payload.get("gated", meta["gated"])
+    if "visibility" in payload:
+        meta["private"] = payload["visibility"] == "private"
+    call.repository.save()
 
 
 @api.get(REPO)
 @api.get(REPO + "/revision/{revision}")
-def repository_info(request: Request, repository: Visible) -> dict[str, Any]:
-    """A repository at a revision; `expand` picks single properties."""
-    revision = unquote(request.path_params.get("revision", "main"))
-    blobs = request.query_params.get("blobs", "").lower() in ("1", "true")
-    info = describe(request, repository, repository.resolve(revision), blobs=blobs)
-    wanted = request.query_params.getlist("expand") + request.query_params.getlist("expand[]")
-    return {key: value for key, value in info.items() if not wanted or key in ("_id", "id", *wanted)}
+def repository_info(call: Asked) -> Json:
+    """A repository at a revision, with all its files."""
+    repository, commit = call.repository, call.commit
+    info = {key: value for key, value in repository.meta.items() if key != "space"}
+    info |= {"sha": commit.id.decode(), "lastModified": iso(commit.commit_time), "siblings": []}
+    for path, entry in call.entries.items():
+        if entry["type"] == "file":
+            sibling = {"rfilename": path, "size": entry["size"], "blobId": entry["oid"]}
+            info["siblings"].append(sibling | {"lfs": entry.get("lfs")})
+    if repository.kind == "spaces":
+        info["runtime"] = call.space.runtime()
+    return info
 
 
 # --- trees, history, references
 
 
-def entry_json(item: Entry, last_commit: Commit | None = None) -> dict[str, Any]:
-    """The JSON of a file or directory."""
-    answer: dict[str, Any] = {
-        "type": "directory" if item.is_directory else "file",
-        "oid": item.oid,
-        "path": item.path,
-    }
-    answer |= {"size": item.size} | lfs_json(item)
-    if last_commit is not None:
-        title = last_commit.message.decode().split("\n")[0]
-        date = iso(last_commit.commit_time)
-        answer["lastCommit"] = {"id": last_commit.id.decode(), "title": title, "date": date}
-    return answer
+def described(version: Commit) -> Json:
+    """A commit, as the Hub's JSON has it."""
+    title, _, message = version.message.decode().partition("\n\n")
+    author = version.author.decode().split(" <")[0]
+    words = {"title": title, "message": message, "authors": [{"user": author}]}
+    return words | {"id": version.id.decode(), "date": iso(version.commit_time)}
 
 
-def entries_json(
-    repository: Repository, commit: Commit, items: list[Entry], *, expand: bool
-) -> list[dict[str, Any]]:
-    last = repository.last_commits(commit, [item.path for item in items]) if expand else {}
-    return [entry_json(item, last.get(item.path)) for item in items]
+def with_last_commits(call: Call, items: list[Entry]) -> list[Entry]:
+    """Entries, each with the commit that changed it last."""
+    last = {item["path"]: next(call.repository.history(call.commit, item["path"])) for item in items}
+    return [item | {"lastCommit": described(last[item["path"]])} for item in items]
 
 
 @api.get(REPO + "/tree/{revision}")
 @api.get(REPO + "/tree/{revision}/{path:path}")
-def tree(request: Request, repository: Visible, commit: AtRevision) -> JSONResponse:
-    """The files and directories below a path, in pages."""
-    recursive, expand = (truthy(request.query_params.get(key)) for key in ("recursive", "expand"))
-    path = unquote(request.path_params.get("path", ""))
-    items = list(repository.list_tree(commit, path, recursive=recursive))
-    size = PAGE_SIZES["tree expanded" if expand else "tree"]
-    return page(request, entries_json(repository, commit, items, expand=expand), size)
+def tree(call: Asked) -> list[Entry]:
+    """The files and directories below a path."""
+    items = call.repository.below(call.commit, call.part("path"), recursive=call.asks_for("recursive"))
+    return with_last_commits(call, items) if call.asks_for("expand") else items
 
 
 @api.post(REPO + "/paths-info/{revision}")
-def paths_info(
-    request: Request, repository: Visible, commit: AtRevision, body: Annotated[bytes, Depends(raw_body)]
-) -> list[dict[str, Any]]:
+def paths_info(call: Asked, body: Annotated[bytes, Body()]) -> list[Entry]:
     """The entries at given paths; those that aren't there are left out."""
-    is_json = "json" in request.headers.get("Content-Type", "")
-    form = json.loads(body) if is_json else parse_qs(body.decode())
-    paths = form.get("paths", [])
-    expand = form.get("expand", False)
-    expand = truthy(expand[0]) if isinstance(expand, list) else bool(expand)
-    items = [item for path in paths if (item := repository.entry(commit, path)) is not None]
-    return entries_json(repository, commit, items, expand=expand)
+    form = parse_qs(body.decode())
+    items = [call.entries[path] for path in form.get("paths", []) if path in call.entries]
+    return with_last_commits(call, items) if form["expand"][0].lower() == "true" else items
 
 
 @api.get(REPO + "/commits/{revision}")
-def commits(request: Request, repository: Visible, commit: AtRevision) -> JSONResponse:
+def commits(call: Asked) -> list[Json]:
     """The history of a revision, the latest first."""
-    formatted = "formatted" in request.query_params.getlist("expand[]")
-    history = []
-    for version in repository.history(commit):
-        title, _, message = version.message.decode().partition("\n\n")
-        author = version.author.decode().split(" <")[0]
-        item: dict[str, Any] = {"id": version.id.decode(), "title": title, "message": message}
-        item |= {"authors": [{"user": author}], "date": iso(version.commit_time)}
-        if formatted:
-            item["formatted"] = {"title": title, "message": message}
-        history.append(item)
-    return page(request, history, PAGE_SIZES["commits"])
+    history = [described(version) for version in call.repository.history(call.commit)]
+    if call.request.query_params.get("expand[]") == "formatted":
+        history = [item | {"formatted": item} for item in history]
+    return history
 
 
 @api.get(REPO + "/refs")
-def refs(request: Request, repository: Visible) -> dict[str, Any]:
-    """Branches, tags and, if asked for, pull requests."""
+def refs(call: Asked) -> Json:
+    """Branches, tags and pull requests."""
 
-    def listed(namespace: str, prefix: str = "") -> list[dict[str, str]]:
+    def listed(namespace: str, prefix: str = "") -> list[Json]:
+        found = call.repository.git.refs.as_dict(f"refs/{namespace}".encode())
         return [
-            {"name": prefix + name, "ref": f"refs/{namespace}/{name}", "targetCommit": commit}
-            for name, commit in repository.refs(namespace).items()
+            {
+                "name": prefix + name.decode(),
+                "ref": f"refs/{namespace}/{name.decode()}",
+                "targetCommit": commit,
+            }
+            for name, commit in found.items()
         ]
 
-    answer: dict[str, Any] = {"branches": listed("heads"), "tags": listed("tags"), "converts": []}
-    if truthy(request.query_params.get("include_prs")):
-        answer["pullRequests"] = listed("pr", "refs/pr/")
-    return answer
+    answer = {"branches": listed("heads"), "tags": listed("tags"), "converts": []}
+    return answer | ({"pullRequests": listed("pr", "refs/pr/")} if call.asks_for("include_prs") else {})
 
 
 @api.post(REPO + "/tag/{revision}")
-def create_tag(
-    repository: Writable, revision: RevisionName, user: Writer, payload: Payload
-) -> dict[str, Any]:
+def create_tag(call: Asked, payload: Json) -> None:
     """Tag a revision; 409 where the tag exists, whatever it points to."""
-    repository.tag(payload["tag"], revision, payload.get("message"), user["name"])
-    return {}
+    call.repository.create_ref(f"refs/tags/{payload['tag']}", call.commit)
 
 
-@api.delete(REPO + "/tag/{revision}")
-def delete_tag(repository: Writable, revision: RevisionName) -> dict[str, Any]:
-    """Delete a tag."""
-    repository.delete_ref(f"refs/tags/{revision}")
-    return {}
-
-
-@api.post(REPO + "/branch/{revision}")
-def create_branch(repository: Writable, revision: RevisionName, payload: Payload) -> dict[str, Any]:
+@api.post(REPO + "/branch/{branch}")
+def create_branch(call: Asked, payload: Json) -> None:
     """A new branch at `startingPoint`, or at main."""
-    start = repository.resolve(payload.get("startingPoint") or "main")
-    repository.create_ref(f"refs/heads/{revision}", start.id)
-    return {}
+    start = call.repository.resolve(payload.get("startingPoint", "main"))
+    call.repository.create_ref(f"refs/heads/{call.part('branch')}", start)
 
 
-@api.delete(REPO + "/branch/{revision}")
-def delete_branch(repository: Writable, revision: RevisionName) -> dict[str, Any]:
+@api.delete(REPO + "/tag/{tag}")
+def delete_tag(call: Asked) -> None:
+    """Delete a tag."""
+    call.repository.delete_ref(f"refs/tags/{call.part('tag')}")
+
+
+@api.delete(REPO + "/branch/{branch}")
+def delete_branch(call: Asked) -> None:
     """Delete a branch, but not main."""
-    repository.delete_ref(f"refs/heads/{revision}")
-    return {}
+    call.repository.delete_ref(f"refs/heads/{call.part('branch')}")
 
 
 # --- downloads
 
 
-def resolve_file(request: Request, repository: Visible, commit: AtRevision, user: MaybeUser) -> Response:
+@api.api_route(FILE, methods=["GET", "HEAD"])
+@api.api_route("/{kind}" + FILE, methods=["GET", "HEAD"])
+def resolve_file(call: Asked) -> FileResponse:
     """A file at a revision, whole, in part, or its headers alone."""
-    if repository.meta["gated"] and not owns(user, repository.id.split("/")[0]):
-        name = f"{repository.kind[:-1]} {repository.id}"
-        message = f"Access to {name} is restricted and you are not in the authorized list."
-        raise HubError(403 if user else 401, message, code="GatedRepo")
-    sha = commit.id.decode()
-    path = unquote(request.path_params["path"])
-    item = repository.entry(commit, path)
-    if item is None or item.is_directory:
-        raise entry_not_found(path, sha)
-    etag = f'"{item.lfs_sha256 or item.oid}"'
-    headers = {"ETag": etag, "X-Repo-Commit": sha, "Cache-Control": "no-cache"}
-    if item.lfs_sha256 is not None:
-        headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(item.size)}
-    if request.headers.get("If-None-Match") == etag:
-        return Response(status_code=304, headers=headers)
-    return FileResponse(
-        repository.content_path(item),
-        headers=headers,
-        filename=Path(path).name,
-        content_disposition_type="inline",
-    )
+    path = call.part("path")
+    file = call.entries.get(path)
+    if file is None or file["type"] == "directory":
+        raise entry_not_found(path, call.commit)
+    name = f'"{etag(file)}"'
+    headers = {"ETag": name, "X-Repo-Commit": call.commit.id.decode()}
+    if "lfs" in file:
+        headers |= {"X-Linked-Etag": name, "X-Linked-Size": str(file["size"])}
+    return FileResponse(call.repository.content(file), headers=headers)
+
+
+# --- Spaces
+
+
+@api.get(REPO + "/runtime")
+def runtime(call: Asked) -> Json:
+    """The stage and hardware of a Space."""
+    return call.space.runtime()
+
+
+@api.post(REPO + "/pause")
+@api.post(REPO + "/restart")
+def pause_or_restart(call: Asked) -> Json:
+    """Stop a Space until it is restarted, or build and start it anew. The answer doesn't wait for that."""
+    call.space.wish("PAUSED" if call.path.endswith("/pause") else "BUILDING")
+    return call.space.runtime()
+
+
+@api.post(REPO + "/hardware")
+@api.post(REPO + "/sleeptime")
+def set_hardware(call: Asked, payload: Json) -> Json:
+    """Other hardware, which restarts the Space, or another time until it would sleep: both only recorded."""
+    settings = call.space.settings
+    settings["sleep"] = payload.get("sleepTimeSeconds", payload.get("seconds", settings["sleep"]))
+    if "flavor" in payload:
+        settings["hardware"] = payload["flavor"]
+        call.space.changed()
+    call.repository.save()
+    return call.space.runtime()
+
+
+@api.api_route(REPO + "/secrets", methods=["GET", "POST", "DELETE"])
+@api.api_route(REPO + "/variables", methods=["GET", "POST", "DELETE"])
+def values(call: Asked, payload: Json | None = None) -> Json:
+    """Secrets (shown without their values) or variables. To set or remove one restarts the Space."""
+    what = call.path.rsplit("/", 1)[1]
+    found = call.space.settings[what]
+    if payload and call.request.method == "POST":
+        found[payload["key"]] = payload | {"updatedAt": iso(time.time())}
+    elif payload:
+        found.pop(payload["key"], None)
+    if payload:
+        call.space.changed()
+    hidden = {"value"} if what == "secrets" else set()
+    return {key: {name: each[name] for name in each.keys() - hidden} for key, each in found.items()}
+
+
+def not_found(call: Asked) -> None:
+    """An id without a namespace, or what the local Hub doesn't offer."""
+    call.find("", "")

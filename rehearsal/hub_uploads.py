@@ -3,202 +3,137 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
-import time
-from typing import Annotated, Any
-from urllib.parse import unquote
+from typing import Annotated
 
 import yaml
-from dulwich.objects import Commit
-from fastapi import APIRouter, Depends, Request
-from starlette.responses import JSONResponse, Response
+from dulwich.attrs import compile_gitattributes_patterns, match_path, parse_git_attributes
+from dulwich.ignore import IgnoreFilter, read_ignore_patterns
+from fastapi import APIRouter, Body, Request
+from huggingface_hub import ModelCard
+from starlette.responses import JSONResponse
 
-from .hub_access import (
-    REPO,
-    Payload,
-    RevisionName,
-    User,
-    Visible,
-    Writer,
-    find_visible,
-    raw_body,
-    require_owner,
-    spaces_of,
-    storage_of,
-    truthy,
-    url_of,
-)
-from .hub_errors import HubError, revision_not_found
-from .hub_storage import Repository, front_matter, iso, stale_parent
+from .hub_call import Asked, Call, Json
+from .hub_routes import REPO
+from .hub_storage import HubError, Repository, etag, revision_not_found
+
+LFS_FROM_BYTES = 10 * 1024 * 1024
+LFS_BATCH = "/{owner}/{name}.git/info/lfs/objects/batch"
 
 api = APIRouter()
 
 
-def may_propose(request: Request, repository: Repository, user: User, revision: str) -> None:
-    """Anybody with a writing token may open a pull request or add to one; the rest is for owners."""
-    if not truthy(request.query_params.get("create_pr")) and not revision.startswith("refs/pr/"):
-        require_owner(user, repository.id, "write to")
+@api.post(REPO + "/preupload/{revision}")
+def preupload(call: Asked, payload: Json) -> Json:
+    """How each file is to come, whether it is ignored, and what is there now."""
+    repository, commit = call.repository, call.commit
+    branch_to_change(call)
+    attributes = parse_git_attributes(io.BytesIO(repository.read(commit, ".gitattributes")))
+    patterns = compile_gitattributes_patterns(attributes)
+    ignored = payload.get("gitIgnore", "").encode() or repository.read(commit, ".gitignore")
+    ignore = IgnoreFilter(list(read_ignore_patterns(io.BytesIO(ignored))))
+    answers = []
+    for file in payload["files"]:
+        path, size = file["path"], file["size"]
+        by_attribute = match_path(patterns, path.encode()).get(b"filter") == b"lfs"
+        is_lfs = size > 0 and (by_attribute or size >= LFS_FROM_BYTES)
+        present = call.entries.get(path)
+        answer = {"path": path, "uploadMode": "lfs" if is_lfs else "regular"}
+        answer |= {"shouldIgnore": bool(ignore.is_ignored(path)), "oid": etag(present) if present else None}
+        answers.append(answer)
+    return {"files": answers}
 
 
-def branch_ref(repository: Repository, revision: str) -> str:
-    """The full name of a branch or pull request that can be committed to; 404 for a tag or a commit id."""
+@api.post(LFS_BATCH)
+@api.post("/{kind}" + LFS_BATCH)
+def lfs_batch(call: Asked, payload: Json) -> Json:
+    """Where to upload large files; no action for those that are here already."""
+    assert call.repository  # refuses whoever may not upload
+    objects = []
+    for each in payload["objects"]:
+        answer = {"oid": each["oid"], "size": each["size"]}
+        if not (call.storage.content / each["oid"]).exists():
+            answer["actions"] = {"upload": {"href": f"{call.request.base_url}_lfs/{each['oid']}"}}
+        objects.append(answer)
+    return {"transfer": "basic", "objects": objects}
+
+
+@api.put("/_lfs/{oid}")
+async def lfs_upload(request: Request, oid: str) -> None:
+    """The content of a large file. Without a token, as at the Hub: only its sha256 lets it in."""
+    await request.app.state.storage.receive(oid, request.stream())
+
+
+def branch_to_change(call: Call) -> str:
+    """The full name of the branch or pull request in the path; 404 for a tag or commit."""
+    revision = call.part("revision")
     ref = revision if revision.startswith("refs/") else f"refs/heads/{revision}"
-    if not ref.startswith(("refs/heads/", "refs/pr/")) or ref.encode() not in repository.git.refs:
+    if ref.encode() not in call.repository.git.refs:
         raise revision_not_found(revision)
     return ref
 
 
-@api.post(REPO + "/preupload/{revision}")
-def preupload(
-    request: Request, repository: Visible, revision: RevisionName, user: Writer, payload: Payload
-) -> dict[str, Any]:
-    """How each file is to be uploaded."""
-    may_propose(request, repository, user, revision)
-    branch_ref(repository, revision)
-    commit = repository.resolve(revision)
-    return {"files": repository.upload_modes(commit, payload["files"], payload.get("gitIgnore"))}
-
-
-def lfs_batch(request: Request, user: Writer, payload: Payload) -> JSONResponse:
-    """Where to upload large files; no action for those that are here already."""
-    parts = request.path_params
-    kind, name = parts.get("kind", "models"), unquote(parts["name"]).removesuffix(".git")
-    find_visible(storage_of(request), user, kind, f"{unquote(parts['owner'])}/{name}")
-    base = str(request.base_url).rstrip("/")
-    objects = []
-    for each in payload["objects"]:
-        answer = {"oid": each["oid"], "size": each["size"]}
-        if not storage_of(request).lfs.path(each["oid"]).exists():
-            verify = {"href": f"{base}/_lfs/verify"}
-            answer["actions"] = {"upload": {"href": f"{base}/_lfs/{each['oid']}"}, "verify": verify}
-        objects.append(answer)
-    return JSONResponse({"transfer": "basic", "objects": objects}, media_type="application/vnd.git-lfs+json")
-
-
-@api.put("/_lfs/{oid}")
-async def lfs_upload(request: Request, oid: str) -> Response:
-    """The content of a large file. Without a token, as at the Hub: only its sha256 lets it in."""
-    await storage_of(request).lfs.receive(oid, request.stream())
-    return Response(status_code=200)
-
-
-@api.post("/_lfs/verify")
-def lfs_verify(request: Request, payload: Payload) -> dict[str, Any]:
-    """200 if the object arrived in full."""
-    stored = storage_of(request).lfs.path(payload["oid"])
-    if not stored.exists() or stored.stat().st_size != payload["size"]:
-        raise HubError(404, "The object was not uploaded")
-    return {}
-
-
-def parse_operations(body: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The header and the operations of a commit's ndjson."""
-    header: dict[str, Any] = {}
-    operations = []
+def parse_operations(body: bytes) -> tuple[Json, list[Json]]:
+    """The header and the operations of a commit's ndjson, with the content of files decoded."""
     try:
-        for line in body.splitlines():
-            item = json.loads(line)
-            if item["key"] == "header":
-                header = item["value"]
-                continue
-            if item["key"] == "file":
-                item["value"]["data"] = base64.b64decode(item["value"]["content"])
-            operations.append(item)
-    except (ValueError, KeyError, TypeError) as error:
-        raise HubError(400, f"Malformed commit: {error}") from error
-    if not header.get("summary"):
-        raise HubError(400, "A commit needs a summary")
-    return header, operations
+        header, *operations = [json.loads(line) for line in body.splitlines()]
+        for operation in operations:
+            if operation["key"] == "file":
+                operation["value"]["content"] = base64.b64decode(operation["value"]["content"])
+        return header["value"], operations
+    except (ValueError, KeyError) as error:
+        raise HubError(400, f"Malformed commit: {error!r}") from error
 
 
 @api.post(REPO + "/commit/{revision}")
-def commit(
-    request: Request,
-    repository: Visible,
-    revision: RevisionName,
-    user: Writer,
-    body: Annotated[bytes, Depends(raw_body)],
-) -> dict[str, Any]:
-    """One atomic commit; with `create_pr` on a new pull request. 412 if `parentCommit` is not the head."""
-    may_propose(request, repository, user, revision)
+def commit(call: Asked, body: Annotated[bytes, Body()]) -> Json:
+    """One atomic commit; with `create_pr` on a new pull request. 412 if `parentCommit` isn't the head."""
+    repository, ref = call.repository, branch_to_change(call)
     header, operations = parse_operations(body)
-    with repository.lock:
-        ref = branch_ref(repository, revision)
-        head = repository.resolve(ref)
-        parent = header.get("parentCommit")
-        if parent and not (len(parent) >= 7 and head.id.decode().startswith(parent)):
-            raise stale_parent()
-        answer: dict[str, Any] = {"success": True}
-        opened = None
-        if truthy(request.query_params.get("create_pr")):
-            opened = open_pull_request(repository, header["summary"], user, head)
-            ref = f"refs/pr/{opened['num']}"
-            answer["pullRequestUrl"] = f"{url_of(request, repository)}/discussions/{opened['num']}"
-        made = repository.commit(
-            ref,
-            head,
-            operations,
-            summary=header["summary"],
-            description=header.get("description") or "",
-            author=user["name"],
-        )
+    answer = {}
+    if call.asks_for("create_pr"):
+        number = open_pull_request(repository, ref)
+        ref = f"refs/pr/{number}"
+        answer["pullRequestUrl"] = f"{call.url_of(repository)}/discussions/{number}"
+    message = f"{header['summary']}\n\n{header.get('description') or ''}".strip()
+    made = repository.commit(ref, operations, message, call.user["name"], header.get("parentCommit"))
     if repository.kind == "spaces" and ref == "refs/heads/main":
-        spaces_of(request).committed(repository)
+        call.space.changed()
     oid = made.id.decode()
-    return answer | {
-        "commitOid": oid,
-        "commitUrl": f"{url_of(request, repository)}/commit/{oid}",
-        "hookOutput": "",
-    }
+    return answer | {"commitOid": oid, "commitUrl": f"{call.url_of(repository)}/commit/{oid}"}
 
 
-def open_pull_request(repository: Repository, title: str, user: User, head: Commit) -> dict[str, Any]:
-    """A new pull request whose branch starts at `head`."""
+def open_pull_request(repository: Repository, base: str) -> int:
+    """The number of a new pull request, which is no more than a ref of its own."""
     with repository.lock:
-        number = len(repository.meta["pulls"]) + 1
-        opened = {"num": number, "title": title, "author": user["name"], "createdAt": iso(time.time())}
-        repository.create_ref(f"refs/pr/{number}", head.id)
-        repository.meta["pulls"].append(opened)
-        repository.save()
-    return opened
+        number = len(repository.git.refs.subkeys(b"refs/pr")) + 1
+        repository.create_ref(f"refs/pr/{number}", repository.resolve(base))
+    return number
 
 
 @api.post(REPO + "/discussions")
-def create_discussion(repository: Visible, user: Writer, payload: Payload) -> dict[str, Any]:
-    """An empty pull request. Plain discussions are not offered: 501."""
-    if not payload.get("pullRequest"):
-        raise HubError(501, "The local Hub has pull requests only")
-    return open_pull_request(repository, payload["title"], user, repository.resolve("main"))
+def create_pull_request(call: Asked) -> Json:
+    """An empty pull request."""
+    return {"num": open_pull_request(call.repository, "refs/heads/main")}
 
 
 @api.get(REPO + "/discussions/{number}")
-def discussion(repository: Visible, number: str) -> dict[str, Any]:
-    """A pull request."""
-    found = next((each for each in repository.meta["pulls"] if str(each["num"]) == number), None)
-    if found is None:
-        raise HubError(404, f"No discussion {number}")
-    answer = {
-        **found,
-        "author": {"name": found["author"]},
-        "status": "open",
-        "events": [],
-        "isPullRequest": True,
-    }
-    answer |= {"changes": {"base": "refs/heads/main"}, "filesWithConflicts": []}
-    answer["repo"] = {"name": repository.id, "type": repository.kind[:-1]}
-    return answer | {"diffUrl": "", "pinned": False}
+def pull_request(call: Asked) -> Json:
+    """What the client wants to know of a pull request."""
+    repository = call.repository
+    answer = {"num": int(call.part("number")), "title": "", "status": "open", "isPullRequest": True}
+    answer |= {"createdAt": repository.meta["createdAt"], "changes": {"base": "refs/heads/main"}}
+    answer |= {"repo": {"name": repository.id, "type": repository.kind[:-1]}}
+    return answer | {"events": [], "filesWithConflicts": []}
 
 
 @api.post("/api/validate-yaml")
-def validate_yaml(payload: Payload) -> JSONResponse:
-    """The metadata of a README: warnings if there is none, 400 with errors if it is broken."""
-    warnings, errors = [], []
+def validate_yaml(payload: Json) -> JSONResponse:
+    """The metadata of a README: a warning if there is none, 400 with errors if it is broken."""
     try:
-        card = front_matter(payload.get("content") or "")
-        if not card:
-            warnings.append({"message": "empty or missing yaml metadata in repo card"})
-        elif not isinstance(card.get("model-index", []), list):
-            errors.append({"message": '"model-index" must be an array'})
-    except yaml.YAMLError as error:
-        errors.append({"message": f"invalid yaml metadata: {error}"})
-    return JSONResponse({"errors": errors, "warnings": warnings}, 400 if errors else 200)
+        found = ModelCard(payload["content"]).data.to_dict()
+    except (ValueError, yaml.YAMLError) as error:
+        return JSONResponse({"errors": [{"message": f"invalid yaml metadata: {error}"}], "warnings": []}, 400)
+    missing = [{"message": "empty or missing yaml metadata in repo card"}]
+    return JSONResponse({"errors": [], "warnings": [] if found else missing})

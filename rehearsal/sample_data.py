@@ -10,7 +10,6 @@ import random
 import tomllib
 import unicodedata
 from pathlib import Path
-from typing import Any
 
 URGENCY_SHARES = {"NORMAL": 45, "URGENT": 35, "HIGHLY URGENT": 20}
 DEPARTMENT_SHARES = {
@@ -121,15 +120,7 @@ def _write(rng: random.Random, phrases: dict, urgency: str, department: str) -> 
 
 
 def _phrases() -> dict:
-    """The tables as lists of lines."""
-    text = (Path(__file__).parent / "sample_phrases.toml").read_text(encoding="utf-8")
-
-    def lines(table: Any) -> Any:
-        if isinstance(table, str):
-            return table.splitlines()
-        return {name: lines(part) for name, part in table.items()}
-
-    return lines(tomllib.loads(text))
+    return tomllib.loads((Path(__file__).parent / "sample_phrases.toml").read_text(encoding="utf-8"))
 
 
 def _draw(rng: random.Random, shares: dict[str, int]) -> str:

@@ -8,7 +8,6 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ USERS = {TOKEN: {"name": "city", "fullname": "The City", "orgs": []}}
 DATASET, MODEL, CHECKPOINT = "city/grievances", "city/grievance-model", "city/xlm-roberta-tiny"
 INFERENCE_SPACE, RETRAIN_SPACE = "city/grievance-inference", "city/grievance-retrain"
 SOURCE = Path(__file__).parent.parent
+NOT_SHIPPED = ("rehearsal", "tests", "companion_spaces", "benchmarks")
 ROOMS = ("training", "evaluation", "release", "reporting", "lifecycle")
 
 
@@ -32,7 +32,6 @@ class World:
     def __init__(self, root: Path, label: str) -> None:
         self.root, self.label = root, label
         self.hub = LocalHub(root / "hub", USERS, host_spaces=True)
-        assert self.hub.space_host is not None
         self.host = self.hub.space_host
         self.api = HfApi(endpoint=self.hub.url, token=TOKEN)
         # The local Hub has no Xet storage; everything else is what the real Hub needs too.
@@ -45,9 +44,7 @@ class World:
     def __enter__(self) -> "World":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.hub.close()
 
     def push_data(self, splits: Mapping[str, list[dict[str, str]]], version_tag: str) -> None:
@@ -65,12 +62,10 @@ class World:
 
     def create_spaces(self, settings: Mapping[str, str]) -> None:
         """Create both Spaces, paused; `settings` are further variables of the retrain Space."""
-        self._create_space(INFERENCE_SPACE, {"MODEL_REPO": MODEL} | self.client)
-        self._upload(INFERENCE_SPACE, SOURCE / "companion_spaces" / "inference", ["*"])
-        self._create_space(RETRAIN_SPACE, self.retrain_settings() | dict(settings))
+        app = SOURCE / "companion_spaces" / "inference"
+        self._create_space(INFERENCE_SPACE, {"MODEL_REPO": MODEL} | self.client, app, ["*"])
         image = ["Dockerfile", "requirements.txt", "README.md", "*.py", *(f"{room}/*" for room in ROOMS)]
-        ignored = ["rehearsal/*", "tests/*", "companion_spaces/*", "benchmarks/*", ".*", "*/.*"]
-        self._upload(RETRAIN_SPACE, SOURCE, image, ignored)
+        self._create_space(RETRAIN_SPACE, self.retrain_settings() | dict(settings), SOURCE, image)
 
     def retrain_settings(self) -> dict[str, str]:
         """The variables of the retrain Space; HF_TOKEN is its secret."""
@@ -88,22 +83,24 @@ class World:
         """Where a Space answers, as the Hub tells it."""
         return str(self.api.get_space_runtime(space_id).raw["domains"][0]["domain"])
 
-    def _create_space(self, space_id: str, variables: Mapping[str, str]) -> None:
-        self.api.create_repo(space_id, repo_type="space", space_sdk="docker", private=True)
-        self.api.pause_space(space_id)
-        for name, value in variables.items():
-            self.api.add_space_variable(space_id, name, value)
-        self.api.add_space_secret(space_id, "HF_TOKEN", TOKEN)
-
-    def _upload(
-        self, space_id: str, folder: Path, wanted: list[str], ignored: list[str] | None = None
+    def _create_space(
+        self, space_id: str, variables: Mapping[str, str], folder: Path, wanted: list[str]
     ) -> None:
+        self.api.create_repo(
+            space_id,
+            repo_type="space",
+            space_sdk="docker",
+            private=True,
+            space_variables=[{"key": name, "value": value} for name, value in variables.items()],
+            space_secrets=[{"key": "HF_TOKEN", "value": TOKEN}],
+        )
+        self.api.pause_space(space_id)
         self.api.upload_folder(
             repo_id=space_id,
             repo_type="space",
             folder_path=folder,
             allow_patterns=wanted,
-            ignore_patterns=["**/__pycache__/*", *(ignored or [])],
+            ignore_patterns=["**/__pycache__/*", *(f"{each}/*" for each in NOT_SHIPPED), ".*", "*/.*"],
         )
 
 
