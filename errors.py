@@ -8,7 +8,8 @@
     ├── DiskFullError             the disk filled up
     ├── ComparisonError           the comparison could not be made, or no longer holds  (inconclusive)
     ├── ReleaseError              nothing, or not all of it, was published
-    └── RolloutError              published, but the inference Space does not serve it
+    ├── RolloutError              published, but the inference Space does not serve it
+    └── RolledBackError           that, and the previous version serves again         (rolled_back)
 
     Interrupted (no Exception)    a signal asked us to end
 
@@ -63,6 +64,12 @@ class ReleaseError(RetrainError):
 
 class RolloutError(RetrainError):
     """The inference Space does not serve the released version."""
+
+
+class RolledBackError(RetrainError):
+    """The released version did not come up; the previous one serves again."""
+
+    outcome = "rolled_back"
 
 
 class Interrupted(BaseException):

@@ -18,6 +18,8 @@ from errors import (
     CheckpointError,
     ComparisonError,
     HubError,
+    RolledBackError,
+    RolloutError,
     disk_errors,
     hub_errors,
 )
@@ -25,17 +27,22 @@ from evaluation.comparison import answers_of, pair_answers, save_comparison
 from evaluation.decision_gate import decide
 from evaluation.live_model import LiveModel
 from evaluation.scores import compute_scores, stratified_sample, write_reports
-from lifecycle.space_control import is_private_space_at, space_stage
+from inference_service import live_model, service
+from lifecycle.space_control import restart_space, space_stage
 from load_dataset import Splits
-from release.metadata import version_metadata, write_metadata
+from release.metadata import version_metadata
 from release.model_card import model_card
-from release.model_release import free_version_tag, newest_version, published_head, release_model
-from release.rollout import restart_space, wait_until_served
+from release.model_release import release_model, write_metadata
+from release.rollback import finish_earlier_release, roll_back
+from release.rollout import Canary, answers_as_canary, roll_out
+from release.versions import free_version_tag, list_versions, mark_verified, published_head
 from reporting.tracking import Tracker
-from run_record import Answer, GateRules, Journal, Release, Scores, Verdict
+from run_record import Answer, GateRules, Journal, Release, Scores, ServedVersion, Verdict
 from training.checkpoint import load_classifier
 from training.fine_tuning import fine_tune, predict
 from training.progress import ProgressCallback
+
+CANARY_TEXTS = 16
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +151,7 @@ class GrievanceClassifier:
         self, config: BaseConfig, splits: Splits, tracker: Tracker, journal: Journal
     ) -> Verdict:
         """Train, evaluate, compare, and release and roll out if the gate says so."""
-        if not published_head(self.api, config.hub_model_id)[1]:
-            first_release(config)  # raises now, rather than after hours of training
+        self.finish_earlier_release(config, journal)
 
         journal.write("stage", name="train")
         train_set, eval_set, test_set = map(self.tokenize_dataset, (splits.train, splits.eval, splits.test))
@@ -163,7 +169,7 @@ class GrievanceClassifier:
         journal.write("stage", name="compare")
         # What is compared against is what the release must stand on.
         head, has_model = published_head(self.api, config.hub_model_id)
-        live = self.live_model(config)
+        live = live_model(self.api, config)
         if has_model:
             verdict = self.compare(config, splits.test, test_set, probabilities, live, journal)
         else:
@@ -174,8 +180,10 @@ class GrievanceClassifier:
             return verdict
 
         journal.write("stage", name="release")
+        previous = next(iter(list_versions(self.api, config.hub_model_id)), None)
+        if previous is None and has_model:
+            previous = ServedVersion(None, str(head))
         tag = free_version_tag(self.api, config.hub_model_id)
-        card = model_card(config, tag, scores, verdict, splits.info)
         metadata = version_metadata(
             config,
             splits.info,
@@ -184,32 +192,83 @@ class GrievanceClassifier:
             version_tag=tag,
             author=account(self.api)["name"],
             checkpoint_revision=getattr(self.model.config, "_commit_hash", None),  # None for a folder
-            previous_revision=head,
+            previous=previous,
             device=str(self.model.device),
         )
+        card = model_card(config, tag, scores, verdict, splits.info)
         release = self.push_model_to_hub(config.hub_model_id, folder, metadata, card, head)
         journal.write("release", **vars(release))
 
         journal.write("stage", name="roll out")
-        self.restart_space(config.space_repo_id)
-        canary = self.cut(splits.test["grievance"][:1])
-        wait_until_served(
-            lambda: space_stage(self.api, config.space_repo_id),
-            live.served_version,
-            lambda: live.ask(canary, failures_allowed=0)[0].label is not None,
-            config.space_repo_id,
-            release,
-            timeout_minutes=config.rollout_timeout_minutes,
-            on_state=lambda state: journal.write("progress", stage="roll out", state=state),
-        )
+        self.bring_into_service(config, release, previous, live, splits.test, test_set, journal)
         return verdict
 
-    def live_model(self, config: BaseConfig) -> LiveModel:
-        """The API that serves citizens now. A private Space lets in who may read it: HF_TOKEN."""
-        bearer = config.api_token
-        if bearer is None and is_private_space_at(self.api, config.space_repo_id, config.api_endpoint):
-            bearer = config.hf_token
-        return LiveModel(config.api_endpoint, self.label2id, bearer)
+    def finish_earlier_release(self, config: BaseConfig, journal: Journal) -> None:
+        """Begin from a whole state: end a release that was cut short; see whether a first one is allowed."""
+        if not published_head(self.api, config.hub_model_id)[1]:
+            first_release(config)  # raises now, rather than after hours of training
+            return
+        space = service(self.api, config, live_model(self.api, config))
+        done = finish_earlier_release(
+            self.api, config.hub_model_id, space, timeout_minutes=config.rollout_timeout_minutes
+        )
+        if done:
+            logger.warning(done)
+            journal.write("warning", message=done)
+
+    def bring_into_service(
+        self,
+        config: BaseConfig,
+        release: Release,
+        previous: ServedVersion | None,
+        live: LiveModel,
+        test: datasets.Dataset,
+        test_set: datasets.Dataset,
+        journal: Journal,
+    ) -> None:
+        """Roll the release out; where it does not come up, bring the previous version back.
+
+        test, test_set: the test split, as texts and tokenised.
+
+        Raises:
+            RolledBackError: the previous version serves again.
+            RolloutError: none does, or not surely; the message says in which state everything is.
+        """
+        space = service(self.api, config, live)
+        rows = range(min(CANARY_TEXTS, len(test)))
+        texts = self.cut(test.select(rows)["grievance"])
+        before = answers_as_canary(texts, live.ask(texts, failures_allowed=len(texts)))
+        scores = predict(self.model, test_set.select(rows), config, half_precision=False)
+        expected = Canary(texts, scores.tolist(), before.seconds if previous else None)
+
+        def on_state(state: str) -> None:
+            journal.write("progress", stage="roll out", state=state)
+
+        minutes = config.rollout_timeout_minutes
+        try:
+            roll_out(space, release, expected, timeout_minutes=minutes, on_state=on_state)
+        except RolloutError as error:
+            if previous is None:
+                raise RolloutError(f"{error} There is no version before it to go back to.") from error
+            journal.write("stage", name="roll back")
+            restored = roll_back(
+                self.api,
+                config.hub_model_id,
+                space,
+                previous,
+                head=release.revision,
+                cause=str(error),
+                timeout_minutes=minutes,
+                canary=before,
+                on_state=on_state,
+            )
+            journal.write("restored", **vars(restored))
+            raise RolledBackError(
+                f"{release.version_tag} was released and did not come into service: {error} "
+                f"{previous.tag or previous.revision} was restored as {restored.version_tag} and serves. "
+                f"Look at the log of {config.space_repo_id} before the next run."
+            ) from error
+        mark_verified(self.api, config.hub_model_id, release.version_tag, release.revision)
 
     def compare(
         self,
@@ -224,7 +283,8 @@ class GrievanceClassifier:
 
         test, test_set: the test split, as texts and tokenised; probabilities: the candidate's.
         """
-        labels, released = list(test["label"]), newest_version(self.api, config.hub_model_id)
+        labels = list(test["label"])
+        released = next(iter(list_versions(self.api, config.hub_model_id)), None)
         if config.compare_with == "hub":
             rows, served = list(range(len(labels))), released
             answers = self.released_answers(config, released.revision if released else "main", test_set)

@@ -74,11 +74,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer to one text: class id, its probability, seconds taken; or why there is none."""
+    """A model's answer to one text: class id, its probability, seconds taken; or why there is none.
+
+    scores: the probability of each class, in id order, where the model tells them.
+    """
 
     label: int | None = None
     confidence: float | None = None
     seconds: float | None = None
+    scores: tuple[float, ...] | None = None
     error: str | None = None
 
 

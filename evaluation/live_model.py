@@ -217,7 +217,17 @@ class LiveModel:
             isinstance(confidence, int | float) and not isinstance(confidence, bool) and 0 <= confidence <= 1
         ):
             return Answer(error="confidence outside 0 to 1")
-        return Answer(self.label2id[label], confidence and float(confidence), seconds)
+        scores = answer.get("scores")
+        every_class = isinstance(scores, dict) and all(
+            isinstance(scores.get(name), int | float) for name in self.label2id
+        )
+        in_id_order = sorted(self.label2id, key=self.label2id.__getitem__)
+        return Answer(
+            self.label2id[label],
+            confidence and float(confidence),
+            seconds,
+            tuple(float(scores[name]) for name in in_id_order) if every_class else None,
+        )
 
 
 def _cause(error: requests.RequestException) -> str:

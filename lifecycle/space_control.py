@@ -1,10 +1,10 @@
-"""Stops the bill: pauses the Space that the job runs in. Knows the Hub, and nothing of the run."""
+"""Restarts, pauses and looks at Spaces. Knows the Hub, and nothing of the run."""
 
 from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi, SpaceStage
 
-from errors import HubError, hub_errors
+from errors import HubError, RolloutError, hub_errors
 
 # Stages in which somebody else is already restarting or stopping the Space.
 _ON_THE_WAY = {
@@ -26,6 +26,16 @@ def pause_space(api: HfApi, space_id: str) -> None:
     """
     with hub_errors("pause the Space", space_id):
         api.pause_space(space_id)
+
+
+def restart_space(api: HfApi, space_id: str) -> None:
+    """Restart a Space.
+
+    Raises:
+        RolloutError: the Hub refused, also after retries.
+    """
+    with hub_errors("restart the Space", space_id, RolloutError):
+        api.restart_space(space_id)
 
 
 def space_stage(api: HfApi, space_id: str) -> str:

@@ -1,16 +1,13 @@
 """metadata.json: what a version tells of itself. The mission's fields, and the lineage. Knows only values."""
 
-import json
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from configs import BaseConfig
-from run_record import DatasetInfo, Scores, Verdict
+from run_record import DatasetInfo, Scores, ServedVersion, Verdict
 
 
 def version_metadata(
@@ -22,7 +19,7 @@ def version_metadata(
     version_tag: str,
     author: str,
     checkpoint_revision: str | None,
-    previous_revision: str | None,
+    previous: ServedVersion | None,
     device: str,
 ) -> dict[str, Any]:
     """The fields of metadata.json, as plain JSON values."""
@@ -40,13 +37,8 @@ def version_metadata(
         "dataset": asdict(dataset),
         "base_checkpoint": config.model_checkpoint,
         "base_checkpoint_revision": checkpoint_revision,
-        "previous_revision": previous_revision,
+        "previous_version": previous and previous.tag,
+        "previous_revision": previous and previous.revision,
         "environment": {"python": platform.python_version(), "device": device}
         | {library: version(library) for library in libraries},
     }
-
-
-def write_metadata(folder: Path, metadata: Mapping[str, Any]) -> None:
-    """Write metadata.json at the root of the folder to be released."""
-    text = json.dumps(metadata, ensure_ascii=False, indent=2)
-    (folder / "metadata.json").write_text(text + "\n", encoding="utf-8")

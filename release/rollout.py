@@ -1,58 +1,153 @@
-"""Restarts the inference Space and waits until it answers with what was released."""
+"""Brings a released version into service and proves it: restart, the new revision, answers as they should be.
 
+Knows the inference Space as five calls (`Service`), not how they are made. By hand:
+
+    python -m release.rollout versions
+    python -m release.rollout rollback [--to v20250129_143052]
+"""
+
+import argparse
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
 
 from huggingface_hub import HfApi
 
-from errors import RolloutError, hub_errors
-from run_record import Release, ServedVersion
+from configs import get_config
+from errors import RetrainError, RolloutError
+from run_record import Answer, Release, ServedVersion
 
 SECONDS_BETWEEN_LOOKS = 1.0
+# Hardware and precision differ between the Space that trained and the one that serves.
+SCORE_TOLERANCE = 1e-2
+SLOWER_AT_MOST = 3.0
+NOTICEABLE_SECONDS = 0.05  # below it a latency is noise
+# Looks in a row at something that does not pass by itself, before it is believed.
+LOOKS_TO_BELIEVE = 5
+BROKEN_STAGES = ("RUNTIME_ERROR", "BUILD_ERROR", "CONFIG_ERROR", "NO_APP_FILE")
 
 
-def restart_space(api: HfApi, space_id: str) -> None:
-    """Ask the Hub to restart a Space."""
-    with hub_errors("restart the Space", space_id, RolloutError):
-        api.restart_space(space_id)
+@dataclass(frozen=True)
+class Service:
+    """The inference Space: how to restart it, its stage, the version it says it has loaded, its answers."""
+
+    space_id: str
+    restart: Callable[[], None]
+    stage: Callable[[], str]
+    served_version: Callable[[], ServedVersion | None]
+    ask: Callable[[Sequence[str]], Sequence[Answer]]
 
 
-def wait_until_served(
-    stage: Callable[[], str],
-    served_version: Callable[[], ServedVersion | None],
-    answers: Callable[[], bool],
-    space_id: str,
+@dataclass(frozen=True)
+class Canary:
+    """Texts, and for each the scores of every class (in id order) that the version in question must give.
+
+    seconds: what a text took before the rollout, if that is known.
+    """
+
+    texts: Sequence[str]
+    scores: Sequence[Sequence[float] | None]
+    seconds: float | None = None
+
+
+def answers_as_canary(texts: Sequence[str], answers: Sequence[Answer]) -> Canary:
+    """What a version answers now, so that it can be recognised later."""
+    return Canary(texts, [answer.scores for answer in answers], median_seconds(answers))
+
+
+def median_seconds(answers: Sequence[Answer]) -> float | None:
+    """The median time of a text that was answered."""
+    times = [answer.seconds for answer in answers if answer.seconds is not None]
+    return median(times) if times else None
+
+
+def canary_fault(canary: Canary, answers: Sequence[Answer]) -> str | None:
+    """How the answers are not those of the version in question; None if they are. A pure function."""
+    for number, (expected, answer) in enumerate(zip(canary.scores, answers, strict=True)):
+        if answer.label is None:
+            return f"test text {number} is not answered: {answer.error}"
+        if expected is None:
+            continue
+        best, second = sorted(expected, reverse=True)[:2]
+        if expected[answer.label] < best and best - second > SCORE_TOLERANCE:
+            return f"test text {number} gets another label than the model gave here"
+        off = max(abs(a - b) for a, b in zip(answer.scores, expected, strict=True)) if answer.scores else 0.0
+        if off > SCORE_TOLERANCE:
+            return f"the scores of test text {number} are off by {off:.3f}"
+    now = median_seconds(answers)
+    if canary.seconds and now and now > SLOWER_AT_MOST * max(canary.seconds, NOTICEABLE_SECONDS):
+        return f"a text takes {now:.2f} s, and took {canary.seconds:.2f} s before"
+    return None
+
+
+def roll_out(
+    service: Service,
     release: Release,
+    canary: Canary,
     *,
     timeout_minutes: float,
     on_state: Callable[[str], None] = lambda state: None,
 ) -> None:
-    """Wait until the Space serves the released revision and answers a real request.
+    """Restart the Space and wait until it serves the released revision and passes the canary.
 
-    stage, served_version: ask the Hub and the Space itself; answers: whether a text is answered with a label.
-    Where the Space does not tell its revision, the stage RUNNING and a real answer must do.
+    Where the Space does not tell its revision, its stage and the canary must do. A stage of RUNNING alone is
+    never proof.
 
     Raises:
-        RolloutError: it did not within the time.
+        RolloutError: it could not be restarted, is broken, serves something else, or took too long.
     """
+    service.restart()
     deadline = time.monotonic() + timeout_minutes * 60
-    last = ""
+    last, hopeless_looks = "", 0
     while time.monotonic() < deadline:
-        now, served = stage(), served_version()
-        state, may_be_it = f"stage {now}", now == "RUNNING"
+        stage, served = service.stage(), service.served_version()
+        state, hopeless = f"stage {stage}", stage in BROKEN_STAGES
         if served:
-            may_be_it = served.revision == release.revision
             state += f", serving {served.tag or served.revision[:12]}"
-        if may_be_it and answers():
-            on_state(f"{state}, answering")
-            return
+        may_be_it = served.revision == release.revision if served else stage == "RUNNING"
+        if may_be_it:
+            fault = canary_fault(canary, service.ask(canary.texts))
+            if fault is None:
+                on_state(f"{state}, answering as it should")
+                return
+            # From the version itself a wrong answer is final; otherwise the old one may still be there.
+            state, hopeless = f"{state}, but {fault}", served is not None
         if state != last:
-            last = state
             on_state(state)
+        last = state
+        hopeless_looks = hopeless_looks + 1 if hopeless else 0
+        if hopeless_looks >= LOOKS_TO_BELIEVE:
+            break
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    raise RolloutError(
-        f"{release.version_tag} is published, but {space_id} did not serve it within "
-        f"{timeout_minutes:g} minutes (last seen: {last}). Look at the Space's log. "
-        "To go back, set the Space's MODEL_REVISION to "
-        f"{release.previous_revision or 'an earlier version tag'}."
-    )
+    raise RolloutError(f"{service.space_id} does not serve {release.version_tag} (last seen: {last}).")
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """`versions` and `rollback [--to TAG]`, with the settings of the job; returns what went wrong."""
+    from inference_service import live_model, service
+    from release.rollback import roll_back_by_hand, show_versions
+
+    parser = argparse.ArgumentParser(prog="python -m release.rollout")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("versions", help="the versions on the Hub, the newest first")
+    rollback = commands.add_parser("rollback", help="restore an earlier version and see that it serves")
+    rollback.add_argument("--to", metavar="TAG", help="unless given, the version that the newest replaced")
+    options = parser.parse_args(arguments)
+    try:
+        config = get_config(environ)
+        api = HfApi(token=config.hf_token.get_secret_value())
+        space = service(api, config, live_model(api, config))
+        if options.command == "versions":
+            print(show_versions(api, config, space))
+        else:
+            print(roll_back_by_hand(api, config, space, options.to))
+    except RetrainError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -24,6 +24,8 @@ from rehearsal.local_hub import LocalHub  # noqa: E402
 from rehearsal.sample_data import make_grievances  # noqa: E402
 from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
 from rehearsal.world import push_splits  # noqa: E402
+from release.versions import list_versions  # noqa: E402
+from transformers import pipeline  # noqa: E402
 
 SOURCE = Path(__file__).parent.parent
 CITY, READER, STRANGER = "hf_city_" + "a" * 24, "hf_reader_" + "b" * 24, "hf_stranger_" + "c" * 24
@@ -95,6 +97,38 @@ class LiveAPI:
         """A poor model: NORMAL, whatever it is asked."""
         one = {"label": "NORMAL", "confidence": 0.9, "scores": {"NORMAL": 0.9}}
         return 200, one if isinstance(text, str) else [one] * len(text)
+
+    def serve_newest(self, api: HfApi, repo_id: str) -> None:
+        """From now on answer as the newest version of a repository does, as soon as it is tagged."""
+        loaded: dict[str, Any] = {}
+        lock = threading.Lock()
+
+        def classifier() -> Any:
+            with lock:
+                version = list_versions(api, repo_id)[0]
+                if version.revision not in loaded:
+                    folder = api.snapshot_download(repo_id, revision=version.revision)
+                    loaded[version.revision] = pipeline("text-classification", folder, top_k=None)
+                return loaded[version.revision]
+
+        def about() -> dict[str, Any]:
+            version = next(iter(list_versions(api, repo_id)), None)
+            return {"model_version": version.tag, "model_revision": version.revision} if version else {}
+
+        def answer(text: str | list[str]) -> tuple[int, Any]:
+            if not list_versions(api, repo_id):
+                return 503, {}
+            model = classifier()
+            texts = [text] if isinstance(text, str) else text
+            with lock:
+                scored = [
+                    {each["label"]: each["score"] for each in one} for one in model(texts, truncation=True)
+                ]
+            answers = [{"label": max(s, key=lambda name: s[name]), "scores": s} for s in scored]
+            answers = [a | {"confidence": a["scores"][a["label"]]} for a in answers]
+            return 200, answers if isinstance(text, list) else answers[0]
+
+        self.about, self.answer = about, answer
 
     def close(self) -> None:
         self.server.shutdown()
@@ -179,9 +213,17 @@ class City:
         folders = sorted((self.root / "runs").glob("*"), key=lambda folder: folder.stat().st_mtime)
         return Run(done.returncode, done.stdout + done.stderr, folders[-1])
 
+    def serve_newest(self) -> None:
+        """The live API serves what is released, as the inference Space does after its restart."""
+        self.live_api.serve_newest(self.api, "city/model")
+
     @property
     def paused(self) -> bool:
         return self.api.get_space_runtime("city/retrain").stage == "PAUSED"
+
+    @property
+    def version_tags(self) -> list[Any]:
+        return [tag for tag in self.api.list_repo_refs("city/model").tags if "/" not in tag.name]
 
     @property
     def nothing_published(self) -> bool:

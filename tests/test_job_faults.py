@@ -206,6 +206,7 @@ def test_with_hub_the_released_model_is_scored_here_on_the_whole_test_set(
     city: City, good_splits: Splits
 ) -> None:
     city.push(good_splits)
+    city.serve_newest()
     first = city.run(ALLOW_FIRST_RELEASE="true", SEED="1")
     assert first.exit_code == 0, first.output
     city.live_api.server.server_close()
@@ -228,6 +229,7 @@ def test_a_token_without_write_permission_fails_before_training(city: City, good
 
 def test_a_hub_that_answers_503_once_is_asked_again(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
+    city.serve_newest()
     fault = city.hub.faults.add(method="GET", path=r"/api/datasets/city/data", status=503)
     commit = city.hub.faults.add(method="POST", path="/commit/", status=503)
     run = city.run(ALLOW_FIRST_RELEASE="true")
@@ -258,12 +260,13 @@ def test_a_commit_whose_connection_is_dropped_publishes_nothing_and_keeps_the_we
 
 def test_a_commit_whose_answer_is_lost_is_found_and_tagged_once(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
+    city.serve_newest()
     city.hub.faults.add(method="POST", path="/commit/", lose_answer=True)
     run = city.run(ALLOW_FIRST_RELEASE="true")
     assert run.exit_code == 0, run.output
     commits = city.api.list_repo_commits("city/model")
     assert sum(commit.title.startswith("Auto-deploy") for commit in commits) == 1
-    (tag,) = city.api.list_repo_refs("city/model").tags
+    (tag,) = city.version_tags
     assert tag.target_commit == commits[0].commit_id
 
 
@@ -289,12 +292,13 @@ def test_a_full_disk_fails_the_run_and_is_recorded(city: City, good_splits: Spli
 
 def test_a_release_is_one_commit_with_everything_and_one_tag_on_it(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
+    city.serve_newest()
     run = city.run(ALLOW_FIRST_RELEASE="true", WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9")
     assert run.exit_code == 0, run.output
     commits = city.api.list_repo_commits("city/model")
     assert [c.title for c in commits][:1] == ["Auto-deploy: ΔF1 >= 0.0010 (first release)"]
     assert len(commits) == 2  # the Hub's own first commit, and this one
-    (tag,) = city.api.list_repo_refs("city/model").tags
+    (tag,) = city.version_tags
     assert tag.target_commit == commits[0].commit_id
     files = set(city.api.list_repo_files("city/model", revision=tag.name))
     wanted = {"model.safetensors", "config.json", "tokenizer.json", "README.md", "metadata.json"}

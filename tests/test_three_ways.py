@@ -12,6 +12,7 @@ import requests
 
 from rehearsal.space_host import parse_dockerfile
 from rehearsal.world import INFERENCE_SPACE, MODEL, RETRAIN_SPACE, World
+from release.versions import list_versions
 from tests.conftest import SOURCE, City, free_port
 
 FEW_STEPS = {"NUM_TRAIN_EPOCHS": "1", "LEARNING_RATE": "0.001", "OMP_NUM_THREADS": "1"}
@@ -39,9 +40,9 @@ def test_a_restart_from_outside_releases_rolls_out_and_pauses(world: World) -> N
     assert world.host.wait_exit(RETRAIN_SPACE) == 0, world.host.log_path(RETRAIN_SPACE).read_text()
     assert world.api.get_space_runtime(RETRAIN_SPACE).stage == "PAUSED"
     assert outcomes(world) == ["accepted"]
-    (tag,) = world.api.list_repo_refs(MODEL).tags
+    (version,) = list_versions(world.api, MODEL)
     about = requests.get(f"http://{world.domain(INFERENCE_SPACE)}/", timeout=10).json()
-    assert (about["model_version"], about["model_revision"]) == (tag.name, tag.target_commit)
+    assert (about["model_version"], about["model_revision"]) == (version.tag, version.revision)
 
 
 def test_a_restart_while_it_runs_ends_the_first_run_and_finishes_the_second(world: World) -> None:
@@ -52,13 +53,14 @@ def test_a_restart_while_it_runs_ends_the_first_run_and_finishes_the_second(worl
     world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=120)
     assert world.host.wait_exit(RETRAIN_SPACE) == 0, world.host.log_path(RETRAIN_SPACE).read_text()
     assert sorted(outcomes(world)) == ["accepted", "interrupted"]
-    assert len(world.api.list_repo_refs(MODEL).tags) == 1
+    assert len(list_versions(world.api, MODEL)) == 1
 
 
 def test_the_containers_command_with_an_env_file_does_the_same(
     city: City, good_splits: dict[str, list[dict[str, Any]]]
 ) -> None:
     city.push(good_splits)
+    city.serve_newest()
     env_file = city.root / ".env"
     settings = city.settings | {"ALLOW_FIRST_RELEASE": "true", "PORT": str(free_port())}
     settings["RUN_DIR"] = str(city.root / "runs # 1")  # read once: a second reading would cut it
@@ -71,6 +73,6 @@ def test_the_containers_command_with_an_env_file_does_the_same(
     environ = as_docker | image | {"PATH": f"{Path(sys.executable).parent}:{settings['PATH']}"}
     done = subprocess.run(command, env=environ, cwd=SOURCE, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(city.api.list_repo_refs("city/model").tags) == 1
+    assert len(city.version_tags) == 1
     assert len(list((city.root / "runs # 1").glob("*/run.json"))) == 1
     assert city.paused

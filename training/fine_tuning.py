@@ -57,13 +57,16 @@ def fine_tune(
     return trainer
 
 
-def predict(model: PreTrainedModel, rows: datasets.Dataset, config: BaseConfig) -> NDArray[np.float64]:
-    """The probability of each class for tokenised rows: (rows, classes), in their order."""
+def predict(
+    model: PreTrainedModel, rows: datasets.Dataset, config: BaseConfig, *, half_precision: bool = True
+) -> NDArray[np.float64]:
+    """The probability of each class for tokenised rows: (rows, classes), in their order.
+
+    half_precision: where the hardware has it; False computes in float32 everywhere.
+    """
     order = by_length(rows)
     with TemporaryDirectory() as folder, packed(model) as classifier:
-        arguments = TrainingArguments(
-            folder, per_device_eval_batch_size=config.eval_batch_size, **_common_arguments()
-        )
+        arguments = _arguments(folder, half_precision, per_device_eval_batch_size=config.eval_batch_size)
         trainer = Trainer(classifier, arguments, collate_packed)
         logits = trainer.predict(rows.select(order).remove_columns("label")).predictions
     probabilities = np.empty(logits.shape)
@@ -78,8 +81,8 @@ def by_length(rows: datasets.Dataset) -> NDArray[np.intp]:
 
 def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
     """The settings as transformers takes them."""
-    return TrainingArguments(
-        output_dir=str(folder),
+    return _arguments(
+        str(folder),
         num_train_epochs=config.num_train_epochs,
         per_device_train_batch_size=config.train_batch_size,
         per_device_eval_batch_size=config.eval_batch_size,
@@ -96,7 +99,6 @@ def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
         metric_for_best_model="f1_macro",
         greater_is_better=True,
         seed=config.seed,
-        **_common_arguments(),
     )
 
 
@@ -108,16 +110,21 @@ def class_weights(config: BaseConfig, labels: Sequence[int]) -> float | tuple[fl
     return tuple(float(weight) for weight in counts.sum() / (len(counts) * counts))
 
 
-def _common_arguments() -> dict[str, Any]:
-    """For training and prediction: packed batches, and half precision where a GPU has it in hardware."""
+def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> TrainingArguments:
+    """What training and prediction share: packed batches; bf16 or fp16 where a GPU has it in hardware."""
     on_gpu = torch.cuda.is_available()
     bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    return {
-        "bf16": bf16,
-        "fp16": on_gpu and not bf16,
-        "label_names": ["labels"],
-        "remove_unused_columns": False,  # it goes by the names of the unpacked model
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": on_gpu,
-    }
+    arguments = TrainingArguments(
+        output_dir=folder,
+        bf16=half_precision and bf16,
+        fp16=half_precision and on_gpu and not bf16,
+        label_names=["labels"],
+        remove_unused_columns=False,  # it goes by the names of the unpacked model
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=on_gpu,
+        **chosen,
+    )
+    # Several GPUs are torchrun's business: DataParallel in one process would cut a packed batch in two.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
