@@ -196,11 +196,12 @@ class GrievanceClassifier:
             device=str(self.model.device),
         )
         card = model_card(config, tag, scores, verdict, splits.info)
+        before, after = self.canaries(config, live, splits.test, test_set)
         release = self.push_model_to_hub(config.hub_model_id, folder, metadata, card, head)
         journal.write("release", **vars(release))
 
         journal.write("stage", name="roll out")
-        self.bring_into_service(config, release, previous, live, splits.test, test_set, journal)
+        self.bring_into_service(config, release, previous, live, before, after, journal)
         return verdict
 
     def finish_earlier_release(self, config: BaseConfig, journal: Journal) -> None:
@@ -216,37 +217,42 @@ class GrievanceClassifier:
             logger.warning(done)
             journal.write("warning", message=done)
 
+    def canaries(
+        self, config: BaseConfig, live: LiveModel, test: datasets.Dataset, test_set: datasets.Dataset
+    ) -> tuple[Canary, Canary]:
+        """What the version that serves now answers to some test texts, and what the candidate answers."""
+        rows = range(min(CANARY_TEXTS, len(test)))
+        texts = self.cut(test.select(rows)["grievance"])
+        before = answers_as_canary(texts, live.ask(texts, failures_allowed=0))
+        scores = predict(self.model, test_set.select(rows), config, half_precision=False)
+        return before, Canary(texts, scores.tolist(), before.seconds)
+
     def bring_into_service(
         self,
         config: BaseConfig,
         release: Release,
         previous: ServedVersion | None,
         live: LiveModel,
-        test: datasets.Dataset,
-        test_set: datasets.Dataset,
+        before: Canary,
+        after: Canary,
         journal: Journal,
     ) -> None:
         """Roll the release out; where it does not come up, bring the previous version back.
 
-        test, test_set: the test split, as texts and tokenised.
+        before, after: how to recognise the previous version and the release (see canaries).
 
         Raises:
             RolledBackError: the previous version serves again.
             RolloutError: none does, or not surely; the message says in which state everything is.
         """
         space = service(self.api, config, live)
-        rows = range(min(CANARY_TEXTS, len(test)))
-        texts = self.cut(test.select(rows)["grievance"])
-        before = answers_as_canary(texts, live.ask(texts, failures_allowed=len(texts)))
-        scores = predict(self.model, test_set.select(rows), config, half_precision=False)
-        expected = Canary(texts, scores.tolist(), before.seconds if previous else None)
 
         def on_state(state: str) -> None:
             journal.write("progress", stage="roll out", state=state)
 
         minutes = config.rollout_timeout_minutes
         try:
-            roll_out(space, release, expected, timeout_minutes=minutes, on_state=on_state)
+            roll_out(space, release, after, timeout_minutes=minutes, on_state=on_state)
         except RolloutError as error:
             if previous is None:
                 raise RolloutError(f"{error} There is no version before it to go back to.") from error

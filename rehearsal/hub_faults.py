@@ -7,6 +7,7 @@ It knows nothing of repositories: a fault is a pattern on method and path, and w
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,8 @@ class Fault:
     """What to do with matching requests. `path` is a regex searched in the raw path (without the query).
 
     First wait `delay` seconds. Then answer `status`, `drop` the connection unprocessed, or process the
-    request and lose the answer. `skip` first matches pass, then `times` are hit (None = for ever).
+    request and lose the answer, for which `status` may be given. `skip` first matches pass, then `times` are
+    hit (None = for ever); `met` is set at the first hit.
     """
 
     path: str = ""
@@ -35,6 +37,7 @@ class Fault:
     skip: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     hits: int = 0
+    met: threading.Event = field(default_factory=threading.Event)
 
     def meets(self, method: str, path: str) -> bool:
         """Whether this request runs into the fault; counted."""
@@ -46,6 +49,7 @@ class Fault:
         if self.times is not None and self.hits >= self.times:
             return False
         self.hits += 1
+        self.met.set()
         return True
 
 
@@ -81,19 +85,23 @@ class Faults:
         method, path = scope["method"], scope["raw_path"].decode("ascii")
         scope["path"] = path
         fault = next((each for each in list(self._faults) if each.meets(method, path)), Fault())
-        is_answered = not (fault.drop or fault.lose_answer)
+        is_answered = not (fault.drop or (fault.lose_answer and fault.status is None))
 
         async def send_on(message: Message) -> None:
-            if is_answered and "status" in message:
+            if "status" in message:
                 self.requests.append(SeenRequest(method, path, message["status"]))
-            if is_answered:
-                await send(message)
+            await send(message)
+
+        async def lose(message: Message) -> None:
+            """Swallow an answer."""
 
         await anyio.sleep(fault.delay)
+        if fault.lose_answer:
+            await self._app(scope, receive, lose)
         if fault.status is not None:
             headers = {"X-Error-Message": f"injected fault: {fault.status}"} | fault.headers
             await JSONResponse({}, fault.status, headers)(scope, receive, send_on)
-        elif not fault.drop:
+        elif not (fault.drop or fault.lose_answer):
             await self._app(scope, receive, send_on)
         if not is_answered:
             self.requests.append(SeenRequest(method, path, None))

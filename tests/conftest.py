@@ -8,6 +8,7 @@ runpy.run_path(str(Path(__file__).parent / "loopback_only" / "sitecustomize.py")
 import rehearsal  # noqa: E402, F401, I001 (sets the client's switches before the client is imported)
 import json  # noqa: E402
 import os  # noqa: E402
+import shutil  # noqa: E402
 import socket  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -161,10 +162,10 @@ class City:
     def __init__(self, root: Path, hub: LocalHub, live_api: LiveAPI, checkpoint: Path) -> None:
         self.root, self.hub, self.live_api = root, hub, live_api
         self.api = HfApi(endpoint=hub.url, token=CITY)
-        self.api.create_repo("city/model", private=True)
+        self.api.create_repo("city/model", private=True, exist_ok=True)
         self.head = self.api.model_info("city/model").sha
         for space in ("city/inference", "city/retrain"):
-            self.api.create_repo(space, repo_type="space", space_sdk="docker", private=True)
+            self.api.create_repo(space, repo_type="space", space_sdk="docker", exist_ok=True, private=True)
             self.api.upload_file(
                 path_or_fileobj=b"FROM scratch\n", path_in_repo="Dockerfile", repo_id=space, repo_type="space"
             )
@@ -202,16 +203,25 @@ class City:
 
     def run(self, timeout: float = 120, **settings: str) -> Run:
         """`python train_model.py` with exactly these settings as its environment."""
-        done = subprocess.run(
+        return self.end(self.start(**settings), timeout)
+
+    def start(self, **settings: str) -> subprocess.Popen[str]:
+        """The same, without waiting for it; in a process group of its own, to be killed as a whole."""
+        return subprocess.Popen(
             [sys.executable, str(SOURCE / "train_model.py")],
             env=self.settings | settings,
             cwd=self.root,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
+            start_new_session=True,
         )
-        folders = sorted((self.root / "runs").glob("*"), key=lambda folder: folder.stat().st_mtime)
-        return Run(done.returncode, done.stdout + done.stderr, folders[-1])
+
+    def end(self, job: subprocess.Popen[str], timeout: float = 120, runs: str = "runs") -> Run:
+        """Wait for a started job."""
+        output, _ = job.communicate(timeout=timeout)
+        folders = sorted((self.root / runs).glob("*"), key=lambda folder: folder.stat().st_mtime)
+        return Run(job.returncode, output, folders[-1])
 
     def serve_newest(self) -> None:
         """The live API serves what is released, as the inference Space does after its restart."""
@@ -237,9 +247,46 @@ def city(tmp_path: Path, live_api: LiveAPI, checkpoint: Path) -> Iterator[City]:
         yield City(tmp_path, hub, live_api, checkpoint)
 
 
+@pytest.fixture(scope="session")
+def first_release(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, unique_grievances: list[dict[str, Any]]
+) -> Path:
+    """The folder of a Hub on which a first version, hardly trained, is released and verified."""
+    root, live_api = tmp_path_factory.mktemp("first"), LiveAPI()
+    with LocalHub(root / "hub", USERS) as hub:
+        city = City(root, hub, live_api, checkpoint)
+        city.push(split_rows(unique_grievances))
+        city.serve_newest()
+        run = city.run(ALLOW_FIRST_RELEASE="true", LEARNING_RATE="1e-6")
+        assert run.exit_code == 0, run.output
+    live_api.close()
+    return root / "hub"
+
+
 @pytest.fixture
-def good_splits(grievances: list[dict[str, str]]) -> dict[str, list[dict[str, Any]]]:
-    """Sixty rows to train on, thirty to validate, sixty to test, every class in each, no text twice."""
-    unique = list({row["grievance"].casefold(): row for row in grievances}.values())
-    rows = [{"grievance": r["grievance"], "label": r["urgency"]} for r in unique]
+def served_city(tmp_path: Path, live_api: LiveAPI, checkpoint: Path, first_release: Path) -> Iterator[City]:
+    """A city whose first version is served, and whose next candidate is better."""
+    shutil.copytree(first_release, tmp_path / "hub")
+    with LocalHub(tmp_path / "hub", USERS) as hub:
+        city = City(tmp_path, hub, live_api, checkpoint)
+        city.serve_newest()
+        # The first version is too poor for the API to pass as a model's.
+        better = {"NUM_TRAIN_EPOCHS": "12", "LEARNING_RATE": "0.002", "EARLY_STOPPING_PATIENCE": "9"}
+        city.settings |= better | {"COMPARE_WITH": "hub", "ROLLOUT_TIMEOUT_MINUTES": "0.3"}
+        yield city
+
+
+@pytest.fixture(scope="session")
+def unique_grievances(grievances: list[dict[str, str]]) -> list[dict[str, Any]]:
+    unique = {row["grievance"].casefold(): row for row in grievances}.values()
+    return [{"grievance": row["grievance"], "label": row["urgency"]} for row in unique]
+
+
+def split_rows(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return {"train": rows[:60], "eval": rows[60:90], "test": rows[90:150]}
+
+
+@pytest.fixture
+def good_splits(unique_grievances: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Sixty rows to train on, thirty to validate, sixty to test, every class in each, no text twice."""
+    return split_rows(unique_grievances)

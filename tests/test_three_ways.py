@@ -1,5 +1,9 @@
-"""The three ways people start the job: a restart, a restart while it runs, a container with an env file."""
+"""The three ways people start the job: a restart, a restart while it runs, a container with an env file.
 
+And a version that crashes the inference Space: all of it in Spaces that are real processes.
+"""
+
+import functools
 import json
 import subprocess
 import sys
@@ -12,7 +16,7 @@ import requests
 
 from rehearsal.space_host import parse_dockerfile
 from rehearsal.world import INFERENCE_SPACE, MODEL, RETRAIN_SPACE, World
-from release.versions import list_versions
+from release.versions import list_versions, read_metadata
 from tests.conftest import SOURCE, City, free_port
 
 FEW_STEPS = {"NUM_TRAIN_EPOCHS": "1", "LEARNING_RATE": "0.001", "OMP_NUM_THREADS": "1"}
@@ -76,3 +80,39 @@ def test_the_containers_command_with_an_env_file_does_the_same(
     assert len(city.version_tags) == 1
     assert len(list((city.root / "runs # 1").glob("*/run.json"))) == 1
     assert city.paused
+
+
+@pytest.mark.timeout(240)
+def test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serves_again(
+    world: World,
+) -> None:
+    """A config.json that can't be read is planted into the new version, before the Space restarts with it."""
+    set_variable = functools.partial(world.api.add_space_variable, RETRAIN_SPACE)
+    set_variable("LEARNING_RATE", "1e-6")
+    world.api.restart_space(RETRAIN_SPACE)
+    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=120)
+    (first,) = list_versions(world.api, MODEL)
+
+    better = {"NUM_TRAIN_EPOCHS": "12", "LEARNING_RATE": "0.002", "EARLY_STOPPING_PATIENCE": "9"}
+    for name, value in (better | {"COMPARE_WITH": "hub"}).items():
+        set_variable(name, value)
+    held = world.hub.faults.add(method="POST", path=f"/spaces/{INFERENCE_SPACE}/restart", delay=5)
+    world.api.restart_space(RETRAIN_SPACE)
+    assert held.met.wait(90)
+    released = list_versions(world.api, MODEL)[0]
+    world.api.create_branch(MODEL, branch="broken", revision=released.revision)
+    broken = world.api.upload_file(
+        path_or_fileobj=b"{", path_in_repo="config.json", repo_id=MODEL, revision="broken"
+    )
+    world.api.delete_tag(MODEL, tag=str(released.tag))
+    world.api.create_tag(MODEL, tag=str(released.tag), revision=broken.oid)
+    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=120)
+
+    assert sorted(outcomes(world)) == ["accepted", "rolled_back"], world.host.log_path(
+        RETRAIN_SPACE
+    ).read_text()
+    restored = list_versions(world.api, MODEL)[0]
+    assert read_metadata(world.api, MODEL, restored.revision)["restored_from"] == first.tag
+    about = requests.get(f"http://{world.domain(INFERENCE_SPACE)}/", timeout=10).json()
+    assert (about["model_version"], about["model_revision"]) == (restored.tag, restored.revision)
+    assert world.api.get_space_runtime(RETRAIN_SPACE).stage == "PAUSED"

@@ -1,0 +1,236 @@
+"""Releases that are cut short, refused, overtaken or broken, with real processes: what the Hub holds then.
+
+After each, main is one complete version with its tag, the API serves it, and the message says what happened.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from release.versions import is_verified, list_versions, read_metadata
+from run_record import ServedVersion
+from tests.conftest import SOURCE, City, free_port
+
+
+def assert_whole(city: City, versions: int) -> None:
+    """Main is the newest version, complete and tagged, and the API serves it."""
+    listed = list_versions(city.api, "city/model")
+    assert len(listed) == versions
+    head = city.api.model_info("city/model").sha
+    assert listed[0].revision == head
+    assert read_metadata(city.api, "city/model", head)["version_tag"] == listed[0].tag
+    files = set(city.api.list_repo_files("city/model", revision=head))
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "metadata.json"} <= files
+    assert is_verified(city.api, "city/model", listed[0])
+    assert city.live_api.about()["model_revision"] == head
+
+
+def weights(city: City, version: ServedVersion) -> str:
+    (info,) = city.api.get_paths_info("city/model", "model.safetensors", revision=version.revision)
+    return info.lfs.sha256  # type: ignore[union-attr]
+
+
+def kill(job: subprocess.Popen[str]) -> None:
+    """Supervisor and training process at once, as a machine that goes away."""
+    os.killpg(job.pid, signal.SIGKILL)
+    job.communicate(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("path", "released", "said"),
+    [
+        ("/api/models/city/model/commit/", 1, None),
+        ("/api/models/city/model/tag/", 2, "its tag was made, and the Space serves it now"),
+        ("/api/spaces/city/inference/restart", 2, "cut short in the release of v"),
+        ("/api/spaces/city/inference/runtime", 2, "cut short in the release of v"),
+    ],
+    ids=["before the commit", "between commit and tag", "between tag and restart", "during the wait"],
+)
+def test_a_release_that_is_killed_is_finished_by_the_next_run(
+    served_city: City, path: str, released: int, said: str | None
+) -> None:
+    city = served_city
+    held = city.hub.faults.add(path=path, delay=60)
+    job = city.start()
+    assert held.met.wait(90)
+    kill(job)
+    city.hub.faults.clear()
+    run = city.run(NUM_TRAIN_EPOCHS="1", LEARNING_RATE="1e-6")  # a candidate that is not better
+    assert run.record["outcome"] == "rejected", run.output
+    assert_whole(city, versions=released)
+    warnings = " ".join(warning["message"] for warning in run.record["warnings"])
+    if said:
+        assert said in warnings
+    else:
+        assert "cut short" not in warnings
+
+
+def test_a_commit_that_was_made_but_answered_500_is_found(served_city: City) -> None:
+    city = served_city
+    city.hub.faults.add(method="POST", path="/city/model/commit/", status=500, lose_answer=True)
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (0, "accepted"), run.output
+    assert_whole(city, versions=2)
+    assert sum(c.title.startswith("Auto-deploy: ΔF1") for c in city.api.list_repo_commits("city/model")) == 2
+
+
+def test_a_tag_that_is_refused_fails_the_run_and_is_made_by_the_next(served_city: City) -> None:
+    city = served_city
+    city.hub.faults.add(method="POST", path="/city/model/tag/", status=403)
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (1, "failed")
+    assert "The next run makes the tag and finishes the release." in run.output
+    city.run(NUM_TRAIN_EPOCHS="1", LEARNING_RATE="1e-6")
+    assert_whole(city, versions=2)
+
+
+def test_a_tag_that_somebody_has_taken_is_never_moved(served_city: City) -> None:
+    """The job finds its tag taken by another commit: it takes the next second, in metadata.json too."""
+    city = served_city
+    first = city.api.model_info("city/model").sha
+    held = city.hub.faults.add(method="POST", path="/city/model/tag/", delay=5)
+    job = city.start()
+    assert held.met.wait(90)
+    wanted = read_metadata(city.api, "city/model")["version_tag"]
+    city.api.create_tag("city/model", tag=wanted, revision=first)
+    run = city.end(job)
+    assert run.record["outcome"] == "accepted", run.output
+    assert run.record["release"]["version_tag"] > wanted
+    assert next(v for v in list_versions(city.api, "city/model") if v.tag == wanted).revision == first
+    assert_whole(city, versions=3)
+
+
+def test_a_restart_that_is_refused_brings_the_previous_version_back_and_says_how_to_mend_it(
+    served_city: City,
+) -> None:
+    city = served_city
+    (first,) = list_versions(city.api, "city/model")
+    city.hub.faults.add(method="POST", path="/spaces/city/inference/restart", status=403, times=None)
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
+    assert f"python -m release.rollout rollback --to {first.tag}" in run.output
+    assert "main of city/model is at" in run.output
+    newest = list_versions(city.api, "city/model")[0]
+    assert weights(city, newest) == weights(city, first)
+    assert newest.revision == city.api.model_info("city/model").sha
+
+
+def serve_wrongly(city: City, is_wrong: Any) -> None:
+    """The API serves what is released, but swaps the labels of versions that `is_wrong` picks."""
+    right = city.live_api.answer
+
+    def answer(text: str | list[str]) -> tuple[int, Any]:
+        status, body = right(text)
+        if status == 200 and is_wrong(list_versions(city.api, "city/model")[0]):
+            swap = {"NORMAL": "URGENT", "URGENT": "HIGHLY URGENT", "HIGHLY URGENT": "NORMAL"}
+            bodies = body if isinstance(body, list) else [body]
+            for each in bodies:
+                each["label"] = swap[each["label"]]
+                each["scores"] = {swap[name]: score for name, score in each["scores"].items()}
+        return status, body
+
+    city.live_api.answer = answer
+
+
+def test_a_version_that_answers_with_other_labels_is_rolled_back(served_city: City) -> None:
+    city = served_city
+    (first,) = list_versions(city.api, "city/model")
+    serve_wrongly(city, lambda version: weights(city, version) != weights(city, first))
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (1, "rolled_back"), run.output
+    assert f"{first.tag} was restored as" in run.output
+    assert "test text" in run.output
+    assert_whole(city, versions=3)
+    restored, released, _ = list_versions(city.api, "city/model")
+    assert weights(city, restored) == weights(city, first) != weights(city, released)
+    told = read_metadata(city.api, "city/model", restored.revision)
+    assert told["restored_from"] == first.tag
+    assert not is_verified(city.api, "city/model", released)
+
+
+def test_a_version_that_never_becomes_ready_is_rolled_back(served_city: City) -> None:
+    city = served_city
+    (first,) = list_versions(city.api, "city/model")
+    honest = city.live_api.about
+
+    def about() -> dict[str, Any]:
+        """The Space is stuck in the version before, until that is the newest again."""
+        newest = list_versions(city.api, "city/model")[0]
+        if weights(city, newest) == weights(city, first):
+            return honest()
+        return {"model_version": first.tag, "model_revision": first.revision}
+
+    city.live_api.about = about
+    run = city.run(ROLLOUT_TIMEOUT_MINUTES="0.05")
+    assert (run.exit_code, run.record["outcome"]) == (1, "rolled_back"), run.output
+    assert f"serving {first.tag}" in run.output
+    assert_whole(city, versions=3)
+
+
+def test_a_head_that_moved_since_the_comparison_makes_the_verdict_void(served_city: City) -> None:
+    city = served_city
+    held = city.hub.faults.add(method="POST", path="/city/model/commit/", delay=4)
+    job = city.start()
+    assert held.met.wait(90)
+    city.api.upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id="city/model")
+    moved = city.api.model_info("city/model").sha
+    run = city.end(job)
+    assert (run.exit_code, run.record["outcome"]) == (1, "inconclusive"), run.output
+    assert "city committed 'Upload notes.txt with huggingface_hub'" in run.output
+    assert city.api.model_info("city/model").sha == moved
+    assert len(list_versions(city.api, "city/model")) == 1
+
+
+def test_of_two_jobs_that_release_at_once_one_wins_and_the_other_finds_that_the_head_moved(
+    served_city: City,
+) -> None:
+    city = served_city
+    held = city.hub.faults.add(method="POST", path="/city/model/commit/", delay=25)
+    one = city.start()
+    assert held.met.wait(90)
+    other = city.start(RUN_DIR=str(city.root / "runs2"), PORT=str(free_port()))
+    outcomes = {
+        city.end(other, runs="runs2").record["outcome"],
+        city.end(one).record["outcome"],
+    }
+    assert outcomes == {"accepted", "inconclusive"}
+    assert_whole(city, versions=2)
+
+
+def by_hand(city: City, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "release.rollout", *arguments],
+        env=city.settings,
+        cwd=SOURCE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_versions_are_listed_and_restored_by_hand(served_city: City) -> None:
+    city = served_city
+    (first,) = list_versions(city.api, "city/model")
+    run = city.run()
+    assert run.exit_code == 0, run.output
+    second = run.record["release"]["version_tag"]
+    table = by_hand(city, "versions").stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["version", second, first.tag]
+    assert table[1].endswith("now")
+    assert f"{run.record['test_scores']['f1_macro']:.4f}" in table[1]
+    told = by_hand(city, "rollback")
+    assert told.returncode == 0, told.stderr
+    assert f"{first.tag} was restored as" in told.stdout
+    assert_whole(city, versions=3)
+    assert weights(city, list_versions(city.api, "city/model")[0]) == weights(city, first)
+    assert f"restored from {first.tag}" in by_hand(city, "versions").stdout.splitlines()[1]
+    missing = by_hand(city, "rollback", "--to", "v20200101_000000")
+    assert missing.returncode == 1
+    assert "has no version v20200101_000000. It has: v" in missing.stderr
+    assert json.loads(Path(city.root / "runs").joinpath(run.folder.name, "run.json").read_text())
