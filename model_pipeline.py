@@ -17,25 +17,22 @@ from configs import BaseConfig
 from errors import (
     CheckpointError,
     ComparisonError,
-    HubError,
-    RolledBackError,
-    RolloutError,
     disk_errors,
-    hub_errors,
 )
 from evaluation.comparison import answers_of, pair_answers, save_comparison
-from evaluation.decision_gate import decide
+from evaluation.decision_gate import decide, first_release
 from evaluation.live_model import LiveModel
 from evaluation.scores import compute_scores, stratified_sample, write_reports
 from inference_service import live_model, service
+from lifecycle.hub_client import account
 from lifecycle.space_control import restart_space, space_stage
 from load_dataset import Splits
 from release.metadata import version_metadata
 from release.model_card import model_card
 from release.model_release import release_model, write_metadata
-from release.rollback import finish_earlier_release, roll_back
-from release.rollout import Canary, answers_as_canary, roll_out
-from release.versions import free_version_tag, list_versions, mark_verified, published_head
+from release.rollback import bring_into_service, finish_earlier_release
+from release.rollout import Canary, answers_as_canary
+from release.versions import free_version_tag, list_versions, published_head
 from reporting.tracking import Tracker
 from run_record import Answer, GateRules, Journal, Release, Scores, ServedVersion, Verdict
 from training.checkpoint import load_classifier
@@ -151,7 +148,12 @@ class GrievanceClassifier:
         self, config: BaseConfig, splits: Splits, tracker: Tracker, journal: Journal
     ) -> Verdict:
         """Train, evaluate, compare, and release and roll out if the gate says so."""
-        self.finish_earlier_release(config, journal)
+        live = live_model(self.api, config)
+        space = service(self.api, config, live)
+        if published_head(self.api, config.hub_model_id)[1]:
+            finish_earlier_release(self.api, config, space, journal)
+        elif not config.allow_first_release:
+            return first_release(config.hub_model_id, allowed=False)  # now rather than after hours
 
         journal.write("stage", name="train")
         train_set, eval_set, test_set = map(self.tokenize_dataset, (splits.train, splits.eval, splits.test))
@@ -169,11 +171,10 @@ class GrievanceClassifier:
         journal.write("stage", name="compare")
         # What is compared against is what the release must stand on.
         head, has_model = published_head(self.api, config.hub_model_id)
-        live = live_model(self.api, config)
         if has_model:
             verdict = self.compare(config, splits.test, test_set, probabilities, live, journal)
         else:
-            verdict = first_release(config)
+            verdict = first_release(config.hub_model_id, allowed=config.allow_first_release)
         journal.write("verdict", **vars(verdict))
         tracker.log_verdict(verdict)
         if verdict.outcome != "accepted":
@@ -201,21 +202,8 @@ class GrievanceClassifier:
         journal.write("release", **vars(release))
 
         journal.write("stage", name="roll out")
-        self.bring_into_service(config, release, previous, live, before, after, journal)
+        bring_into_service(self.api, config, space, release, previous, before, after, journal)
         return verdict
-
-    def finish_earlier_release(self, config: BaseConfig, journal: Journal) -> None:
-        """Begin from a whole state: end a release that was cut short; see whether a first one is allowed."""
-        if not published_head(self.api, config.hub_model_id)[1]:
-            first_release(config)  # raises now, rather than after hours of training
-            return
-        space = service(self.api, config, live_model(self.api, config))
-        done = finish_earlier_release(
-            self.api, config.hub_model_id, space, timeout_minutes=config.rollout_timeout_minutes
-        )
-        if done:
-            logger.warning(done)
-            journal.write("warning", message=done)
 
     def canaries(
         self, config: BaseConfig, live: LiveModel, test: datasets.Dataset, test_set: datasets.Dataset
@@ -226,55 +214,6 @@ class GrievanceClassifier:
         before = answers_as_canary(texts, live.ask(texts, failures_allowed=0))
         scores = predict(self.model, test_set.select(rows), config, half_precision=False)
         return before, Canary(texts, scores.tolist(), before.seconds)
-
-    def bring_into_service(
-        self,
-        config: BaseConfig,
-        release: Release,
-        previous: ServedVersion | None,
-        live: LiveModel,
-        before: Canary,
-        after: Canary,
-        journal: Journal,
-    ) -> None:
-        """Roll the release out; where it does not come up, bring the previous version back.
-
-        before, after: how to recognise the previous version and the release (see canaries).
-
-        Raises:
-            RolledBackError: the previous version serves again.
-            RolloutError: none does, or not surely; the message says in which state everything is.
-        """
-        space = service(self.api, config, live)
-
-        def on_state(state: str) -> None:
-            journal.write("progress", stage="roll out", state=state)
-
-        minutes = config.rollout_timeout_minutes
-        try:
-            roll_out(space, release, after, timeout_minutes=minutes, on_state=on_state)
-        except RolloutError as error:
-            if previous is None:
-                raise RolloutError(f"{error} There is no version before it to go back to.") from error
-            journal.write("stage", name="roll back")
-            restored = roll_back(
-                self.api,
-                config.hub_model_id,
-                space,
-                previous,
-                head=release.revision,
-                cause=str(error),
-                timeout_minutes=minutes,
-                canary=before,
-                on_state=on_state,
-            )
-            journal.write("restored", **vars(restored))
-            raise RolledBackError(
-                f"{release.version_tag} was released and did not come into service: {error} "
-                f"{previous.tag or previous.revision} was restored as {restored.version_tag} and serves. "
-                f"Look at the log of {config.space_repo_id} before the next run."
-            ) from error
-        mark_verified(self.api, config.hub_model_id, release.version_tag, release.revision)
 
     def compare(
         self,
@@ -315,7 +254,7 @@ class GrievanceClassifier:
                 f"The API serves {served.tag or served.revision}, but the newest version of "
                 f"{config.hub_model_id} is {released.tag}. The comparison is with what is served."
             )
-            journal.write("warning", message=warning)
+            journal.warn(warning)
             verdict = replace(verdict, warnings=(warning,))
         return verdict
 
@@ -358,35 +297,3 @@ def gate_rules(config: BaseConfig) -> GateRules:
         max_class_recall_drop=config.max_class_recall_drop,
         seed=config.seed,
     )
-
-
-def first_release(config: BaseConfig) -> Verdict:
-    """The verdict where the model repository holds no model.
-
-    Raises:
-        ComparisonError: ALLOW_FIRST_RELEASE is not set.
-    """
-    if config.allow_first_release:
-        return Verdict(
-            "accepted", (f"{config.hub_model_id} holds no model yet, and ALLOW_FIRST_RELEASE is set.",)
-        )
-    raise ComparisonError(
-        f"{config.hub_model_id} holds no model, so there is nothing to compare with. If this is the first "
-        "release, set ALLOW_FIRST_RELEASE=true; otherwise check HUB_MODEL_ID."
-    )
-
-
-def account(api: HfApi) -> dict[str, Any]:
-    """Whom the token belongs to, and what it may do."""
-    with hub_errors("check HF_TOKEN at", api.endpoint):
-        return api.whoami()
-
-
-def check_token(api: HfApi) -> None:
-    """Say at the start, rather than after hours of training, that nothing can be published.
-
-    Raises:
-        HubError: HF_TOKEN is not accepted or may only read.
-    """
-    if account(api).get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise HubError("HF_TOKEN may only read, and the run publishes a model. Make one with write access.")

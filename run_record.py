@@ -6,12 +6,15 @@ everybody who tells people about it. Knows no network, torch or settings.
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 EXIT_CODES = {
     "accepted": 0,
@@ -200,6 +203,11 @@ class Journal:
                 raise
             self.drop_ballast()
             self._append(line)
+
+    def warn(self, message: str) -> None:
+        """Log a warning, and record it for the summary."""
+        logger.warning("%s", message)
+        self.write("warning", message=message)
 
     def _append(self, line: str) -> None:
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -15,10 +15,10 @@ from huggingface_hub import HfApi
 
 from configs import BaseConfig, get_config
 from errors import Interrupted, RetrainError, disk_errors
-from lifecycle.hub_client import configure_hub_client
+from lifecycle.hub_client import check_token, configure_hub_client
 from lifecycle.supervisor import interruptible
 from load_dataset import load_splits
-from model_pipeline import GrievanceClassifier, check_token
+from model_pipeline import GrievanceClassifier
 from reporting.redaction import Redactor, set_up_logging
 from reporting.summary import summary
 from reporting.tracking import Tracker
@@ -58,8 +58,7 @@ def start_tracking(config: BaseConfig, journal: Journal) -> Tracker:
     key = config.wandb_api_key.get_secret_value() if config.wandb_api_key else None
     tracker = Tracker(config.wandb_project_name, key, journal.folder, config.public_values())
     if tracker.warning:
-        logger.warning(tracker.warning)
-        journal.write("warning", message=tracker.warning)
+        journal.warn(tracker.warning)
     journal.write("tracking", url=tracker.url, folder=str(journal.folder / "wandb"))
     return tracker
 

@@ -92,6 +92,19 @@ def decide(comparison: Comparison, rules: GateRules) -> Verdict:
     )
 
 
+def first_release(repo_id: str, *, allowed: bool) -> Verdict:
+    """The verdict where the model repository holds no model to compare with."""
+    if allowed:
+        return Verdict("accepted", (f"{repo_id} holds no model yet, and ALLOW_FIRST_RELEASE is set.",))
+    return Verdict(
+        "inconclusive",
+        (
+            f"{repo_id} holds no model, so there is nothing to compare with. If this is the first release, "
+            "set ALLOW_FIRST_RELEASE=true; otherwise check HUB_MODEL_ID.",
+        ),
+    )
+
+
 def weigh(counts: Counts, rules: GateRules) -> Evidence:
     """Every figure of the comparison, from the joint counts (see joint_counts)."""
     f1_candidate, f1_live = (float(f1) for f1 in f1_macro_of_both(counts))

@@ -8,10 +8,13 @@ the first was made after all.
 import logging
 import random
 import time
+from typing import Any
 
-from huggingface_hub import set_client_factory
+from huggingface_hub import HfApi, set_client_factory
 from huggingface_hub.utils import httpx
 from huggingface_hub.utils._http import hf_request_event_hook  # the default client has it too
+
+from errors import HubError, hub_errors
 
 TRANSIENT_STATUS = frozenset({429, 502, 503, 504})
 TRIES = 4
@@ -61,3 +64,19 @@ def configure_hub_client(timeout: float = 60.0) -> None:
             timeout=httpx.Timeout(timeout, connect=10.0),
         )
     )
+
+
+def account(api: HfApi) -> dict[str, Any]:
+    """Whom the token belongs to, and what it may do."""
+    with hub_errors("check HF_TOKEN at", api.endpoint):
+        return api.whoami()
+
+
+def check_token(api: HfApi) -> None:
+    """Say at the start, rather than after hours of training, that nothing can be published.
+
+    Raises:
+        HubError: HF_TOKEN is not accepted or may only read.
+    """
+    if account(api).get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise HubError("HF_TOKEN may only read, and the run publishes a model. Make one with write access.")

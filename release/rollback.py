@@ -5,11 +5,11 @@ from collections.abc import Callable
 from huggingface_hub import HfApi
 
 from configs import BaseConfig
-from errors import ReleaseError, RetrainError, RolloutError
+from errors import ReleaseError, RetrainError, RolledBackError, RolloutError
 from release.model_release import finish_release, restore_version
 from release.rollout import Canary, Service, roll_out
 from release.versions import is_verified, list_versions, mark_verified, published_head, read_metadata
-from run_record import Release, ServedVersion
+from run_record import Journal, Release, ServedVersion
 
 # Without what a model gave here, all that can be asked is that it answers.
 ANY_ANSWER = Canary(["नमस्कार"], [None])
@@ -46,43 +46,86 @@ def roll_back(
     return restored
 
 
-def finish_earlier_release(
-    api: HfApi, repo_id: str, service: Service, *, timeout_minutes: float
-) -> str | None:
-    """Finish a release that a run was killed in, or revert it where it does not come up.
+def bring_into_service(
+    api: HfApi,
+    config: BaseConfig,
+    service: Service,
+    release: Release,
+    previous: ServedVersion | None,
+    before: Canary,
+    after: Canary,
+    journal: Journal,
+) -> None:
+    """Roll a release out; where it does not come up, bring the previous version back.
 
-    Returns what was done, for people; None where nothing was left half done.
+    before, after: how the previous version and the release are recognised.
+
+    Raises:
+        RolledBackError: the previous version serves again.
+        RolloutError: none does, or not surely; the message says in which state everything is.
+    """
+
+    def on_state(state: str) -> None:
+        journal.write("progress", stage="roll out", state=state)
+
+    minutes = config.rollout_timeout_minutes
+    try:
+        roll_out(service, release, after, timeout_minutes=minutes, on_state=on_state)
+    except RolloutError as error:
+        if previous is None:
+            raise RolloutError(f"{error} There is no version before it to go back to.") from error
+        journal.write("stage", name="roll back")
+        restored = roll_back(
+            api,
+            config.hub_model_id,
+            service,
+            previous,
+            head=release.revision,
+            cause=str(error),
+            timeout_minutes=minutes,
+            canary=before,
+            on_state=on_state,
+        )
+        journal.write("restored", **vars(restored))
+        raise RolledBackError(
+            f"{release.version_tag} was released and did not come into service: {error} "
+            f"{previous.tag or previous.revision} was restored as {restored.version_tag} and serves. "
+            f"Look at the log of {service.space_id} before the next run."
+        ) from error
+    mark_verified(api, config.hub_model_id, release.version_tag, release.revision)
+
+
+def finish_earlier_release(api: HfApi, config: BaseConfig, service: Service, journal: Journal) -> None:
+    """Finish a release that a run was killed in, or revert it where it does not come up; a warning says so.
 
     Raises:
         RolloutError: it could be neither finished nor reverted.
     """
+    repo_id, minutes = config.hub_model_id, config.rollout_timeout_minutes
     tagged = finish_release(api, repo_id)
     versions = list_versions(api, repo_id)
     if not versions or is_verified(api, repo_id, versions[0]):
-        return None
+        return
     newest = versions[0]
     release = tagged or Release(str(newest.tag), newest.revision, None, "")
+    cut_short = f"An earlier run was cut short in the release of {newest.tag}"
     try:
-        roll_out(service, release, ANY_ANSWER, timeout_minutes=timeout_minutes)
+        roll_out(service, release, ANY_ANSWER, timeout_minutes=minutes)
     except RolloutError as error:
         if len(versions) == 1:
-            return f"An earlier run was cut short: {error} There is no version before it to go back to."
+            journal.warn(f"{cut_short}: {error} There is no version before it to go back to.")
+            return
+        head, _ = published_head(api, repo_id)
         restored = roll_back(
-            api,
-            repo_id,
-            service,
-            versions[1],
-            head=published_head(api, repo_id)[0],
-            cause=str(error),
-            timeout_minutes=timeout_minutes,
+            api, repo_id, service, versions[1], head=head, cause=str(error), timeout_minutes=minutes
         )
-        return (
-            f"An earlier run was cut short in the release of {newest.tag}, which does not come up ({error}): "
-            f"{versions[1].tag} was restored as {restored.version_tag} and serves."
+        journal.warn(
+            f"{cut_short}, which does not come up ({error}): {versions[1].tag} was restored as "
+            f"{restored.version_tag} and serves."
         )
+        return
     mark_verified(api, repo_id, str(newest.tag), newest.revision)
-    made = "its tag was made, " if tagged else ""
-    return f"An earlier run was cut short in the release of {newest.tag}: {made}and the Space serves it now."
+    journal.warn(f"{cut_short}: {'its tag was made, and ' if tagged else ''}the Space serves it now.")
 
 
 def _state(api: HfApi, repo_id: str, service: Service) -> str:

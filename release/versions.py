@@ -1,6 +1,7 @@
 """What stands in a model repository: its head, its version tags, and what a version tells of itself."""
 
 import json
+import logging
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -10,11 +11,13 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
-from errors import hub_errors
+from errors import HubError, hub_errors
 from run_record import ServedVersion
 
 VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
 VERIFIED = "verified/"
+
+logger = logging.getLogger(__name__)
 
 
 def published_head(api: HfApi, repo_id: str) -> tuple[str | None, bool]:
@@ -65,8 +68,11 @@ def free_version_tag(api: HfApi, repo_id: str) -> str:
 
 def mark_verified(api: HfApi, repo_id: str, version_tag: str, revision: str) -> None:
     """Leave a tag beside that of a version once it has come into service: a run may be killed before that."""
-    with hub_errors("mark the version as verified in", repo_id):
-        api.create_tag(repo_id, tag=f"{VERIFIED}{version_tag}", revision=revision, exist_ok=True)
+    try:
+        with hub_errors("mark the version as verified in", repo_id):
+            api.create_tag(repo_id, tag=f"{VERIFIED}{version_tag}", revision=revision, exist_ok=True)
+    except HubError as error:  # it does serve; the next run will only look once more
+        logger.warning("%s", error)
 
 
 def is_verified(api: HfApi, repo_id: str, version: ServedVersion) -> bool:
