@@ -22,12 +22,13 @@ from run_record import Comparison, GateRules
 NAMES = ("NORMAL", "URGENT", "HIGHLY URGENT")
 SHARES = np.array([0.45, 0.35, 0.20])
 LIVE_F1 = 0.90
-OVERLAP = 0.6  # the share of the better model's errors that the other one makes too, and then in the same way
+OVERLAP = 0.9  # the share of the better model's errors that the other one makes too, and in the same way
 GAINS = (0.0, 0.01, 0.03, -0.02)
 ROWS = (300, 1000, 3000)
 FAILED_CALLS = (0.0, 0.05)
 RULES = GateRules(confidence=0.95)
-RULE_SETS = ("threshold alone", "with DECISION_CONFIDENCE=0.95")
+STRICTER = 0.97
+RULE_SETS = ("threshold alone", "DECISION_CONFIDENCE=0.95", "DECISION_CONFIDENCE=0.97")
 
 Joint = NDArray[np.float64]
 
@@ -90,7 +91,9 @@ def acceptance(case: tuple[float, int, float, int, int]) -> list[float]:
     for comparison in draw_comparisons(joint, rows, failed, draws, seed):
         verdict = decide(comparison, RULES)
         # The first rule is the threshold: alone, it would have decided.
-        accepted += [bool(verdict.rules) and verdict.rules[0].passed, verdict.outcome == "accepted"]
+        passes = bool(verdict.rules) and verdict.rules[0].passed
+        surely = passes and (verdict.probability_of_gain or 0.0) >= STRICTER
+        accepted += [passes, verdict.outcome == "accepted", surely]
     return (accepted / draws).tolist()
 
 
