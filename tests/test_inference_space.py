@@ -19,9 +19,9 @@ import torch
 from huggingface_hub import HfApi, constants
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks.inference_load import answers_of_one_client, drive, make_bodies, make_classifier
 from rehearsal.local_hub import LocalHub
 from rehearsal.sample_data import URGENCY_SHARES, make_grievances
-from rehearsal.tiny_checkpoint import make_checkpoint
 
 APP = Path(__file__).parents[1] / "companion_spaces" / "inference"
 USERS = {"hf_owner": {"name": "city", "fullname": "The City", "orgs": []}}
@@ -37,6 +37,10 @@ class Space:
     url: str
     process: subprocess.Popen
     log: Path
+
+    @property
+    def address(self) -> str:
+        return self.url.removeprefix("http://")
 
     def ask(self, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
         """The status and the JSON of an answer; a body makes it a POST."""
@@ -96,16 +100,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sp
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny classifier, not trained, with the names of the urgencies."""
-    folder = make_checkpoint(tmp_path_factory.mktemp("classifier"), TEXTS)
-    torch.manual_seed(0)
-    id2label = dict(enumerate(URGENCY_SHARES))
-    label2id = {name: i for i, name in id2label.items()}
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=3, id2label=id2label, label2id=label2id
-    )
-    model.save_pretrained(folder)
-    return folder
+    return make_classifier(tmp_path_factory.mktemp("classifier"), TEXTS)
 
 
 @pytest.fixture(scope="module")
@@ -288,3 +283,11 @@ def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason(doomed: 
 def test_a_missing_setting_ends_the_process_with_its_name(doomed: dict[str, Space]) -> None:
     assert doomed["no setting"].process.wait(60) == 2
     assert "MODEL_REPO is ''" in doomed["no setting"].log.read_text()
+
+
+def test_under_load_every_answer_is_the_one_that_a_single_client_got(space: Space) -> None:
+    space.health()
+    expected = answers_of_one_client(space.address, make_bodies(TEXTS[:120]))
+    load = drive(space.address, expected, clients=8, seconds=3)
+    assert (load.errors, load.differing) == (0, 0)
+    assert load.requests > 16
