@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,23 @@ import torch
 from huggingface_hub import HfApi, constants
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from benchmarks.inference_load import answers_of_one_client, drive, make_bodies, make_classifier
+from benchmarks.inference_load import (
+    answers_of_one_client,
+    drive,
+    make_bodies,
+    make_classifier,
+    resident_megabytes,
+)
+from evaluation.live_model import LiveModel
 from rehearsal.local_hub import LocalHub
 from rehearsal.sample_data import URGENCY_SHARES, make_grievances
 
 APP = Path(__file__).parents[1] / "companion_spaces" / "inference"
 USERS = {"hf_owner": {"name": "city", "fullname": "The City", "orgs": []}}
 REPO = "city/urgency"
+SECRETS = {"API_TOKEN": "open-sesame"}
 TEXTS = [row["grievance"] for row in make_grievances(300)]
+JSON = {"Content-Type": "application/json"}
 NEWEST, OLDER = "v20260801_093000", "v20260731_235959"
 
 
@@ -45,9 +55,7 @@ class Space:
     def ask(self, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
         """The status and the JSON of an answer; a body makes it a POST."""
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"} | (
-            {"Authorization": f"Bearer {token}"} if token else {}
-        )
+        headers = JSON | ({"Authorization": f"Bearer {token}"} if token else {})
         request = urllib.request.Request(self.url + path, data, headers)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -125,7 +133,7 @@ def commit(hub: LocalHub, revision: str) -> str:
 
 @pytest.fixture(scope="module")
 def doomed(hub: LocalHub, start: Callable[..., Space]) -> dict[str, Space]:
-    """Two that can't come up; started first, because importing torch takes its time."""
+    """Some that can't come up; started first, because importing torch takes its time."""
     absent = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "MODEL_REPO": "city/absent"}
     return {"no model": start(**absent), "no setting": start()}
 
@@ -140,7 +148,7 @@ def space(hub: LocalHub, start: Callable[..., Space], doomed: dict[str, Space]) 
 @pytest.fixture(scope="module")
 def pinned(hub: LocalHub, start: Callable[..., Space], space: Space) -> Space:
     """Serves main, by name, and wants a token."""
-    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "API_TOKEN": "open-sesame"}
+    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner"} | SECRETS
     return start(**settings, MODEL_REPO=REPO, MODEL_REVISION="main")
 
 
@@ -188,12 +196,17 @@ def test_a_list_is_answered_in_its_order_as_transformers_itself_would(space: Spa
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({"text": "  \n"}, "text 0 is empty"),
-        ({"text": ["secret water", ""]}, "text 1 is empty"),
-        ({"text": []}, "0 texts; send 1 to 64"),
-        ({"text": ["secret"] * 65}, "65 texts; send 1 to 64"),
-        ({"text": "secret" * 2000}, "text 0 has 12000 characters; send at most 10000"),
+        ({"text": "  \n"}, "the text is empty"),
+        (
+            {"text": ["secret water", ""]},
+            "['body', 'text', 'list', 1], 'msg': 'Value error, the text is empty",
+        ),
+        ({"text": []}, "at least 1 item after validation, not 0"),
+        ({"text": ["secret"] * 65}, "at most 64 items after validation, not 65"),
+        ({"text": ["secret"] + [1] * 1_000_000}, "at most 64 items after validation, not 1000001"),
+        ({"text": "secret" * 2000}, "at most 10000 characters"),
         ({"text": 7}, "valid string"),
+        ({"text": "secret \ud83d"}, "valid string"),
         ({}, "Field required"),
     ],
 )
@@ -252,14 +265,14 @@ def test_with_an_api_token_only_its_bearer_gets_predictions_but_all_see_health(p
     assert pinned.ask("/predict", {"text": ""})[0] == 401
 
 
-def test_neither_texts_nor_tokens_are_logged(space: Space, pinned: Space) -> None:
+def test_neither_texts_nor_secrets_are_logged(space: Space, pinned: Space) -> None:
     pinned.health()
     pinned.ask("/predict", {"text": "पानी छैन"}, "open-sesame")
     space.ask("/predict", {"text": "पानी छैन"})
     logged = space.log.read_text() + pinned.log.read_text()
     assert "पानी" not in logged
-    assert "hf_owner" not in logged
-    assert "open-sesame" not in logged
+    for secret in ("hf_owner", *SECRETS.values()):
+        assert secret not in logged
 
 
 def test_while_the_hub_is_away_the_version_served_last_comes_from_the_cache(
@@ -282,7 +295,61 @@ def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason(doomed: 
 
 def test_a_missing_setting_ends_the_process_with_its_name(doomed: dict[str, Space]) -> None:
     assert doomed["no setting"].process.wait(60) == 2
-    assert "MODEL_REPO is ''" in doomed["no setting"].log.read_text()
+    assert "MODEL_REPO\n  Field required" in doomed["no setting"].log.read_text()
+
+
+# --- what a request may cost
+
+
+def test_a_text_gets_the_same_scores_alone_and_in_a_list(space: Space) -> None:
+    space.health()
+    texts = [*TEXTS[100:120], "पानी " * 1500, "x"]
+    for text, answer in zip(texts, space.ask("/predict", {"text": texts})[1], strict=True):
+        alone = space.ask("/predict", {"text": text})[1]
+        assert alone["label"] == answer["label"]
+        assert alone["scores"] == pytest.approx(answer["scores"], abs=1e-4)
+
+
+def test_the_longest_list_that_is_allowed_is_answered_however_it_is_escaped(space: Space) -> None:
+    space.health()
+    body = {"text": ["\U0001f4a7" * 10_000] * 64}
+    assert len(json.dumps(body)) > 64 * 10_000 * 12
+    assert space.ask("/predict", body)[0] == 200
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["content-length", "chunked"])
+def test_a_longer_body_is_refused_and_not_kept(space: Space, announced: bool) -> None:
+    space.health()
+    before = resident_megabytes(space.process.pid)
+    size = 400 * 2**20
+    connection = HTTPConnection(space.address, timeout=60)
+    headers = JSON | ({"Content-Length": str(size)} if announced else {})
+    pieces = (b" " * 2**20 for _ in range(size // 2**20))
+    connection.request("POST", "/predict", pieces, headers, encode_chunked=not announced)
+    answer = connection.getresponse()
+    assert (answer.status, b"Content Too Large" in answer.read()) == (413, True)
+    assert resident_megabytes(space.process.pid) < before + 200
+
+
+def test_a_request_too_many_is_told_to_come_back_and_who_stops_sending_gives_up_the_place(
+    space: Space,
+) -> None:
+    space.health()
+    *stalled, last = [HTTPConnection(space.address, timeout=60) for _ in range(33)]
+    body = b'{"text": "No water"}'
+    for connection in stalled:
+        connection.putrequest("POST", "/predict")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:5])
+    assert space.ask("/health")[0] == 200
+    last.request("POST", "/predict", body, JSON)
+    answer = last.getresponse()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert json.load(answer) == documented("predict", 503, "busy")
+    for connection in stalled:
+        late = connection.getresponse()
+        assert (late.status, json.load(late)) == (408, documented("predict", 408))
+    assert space.ask("/predict", {"text": "No water"})[0] == 200
 
 
 def test_under_load_every_answer_is_the_one_that_a_single_client_got(space: Space) -> None:
@@ -291,3 +358,53 @@ def test_under_load_every_answer_is_the_one_that_a_single_client_got(space: Spac
     load = drive(space.address, expected, clients=8, seconds=3)
     assert (load.errors, load.differing) == (0, 0)
     assert load.requests > 16
+
+
+def test_the_retrain_jobs_own_client_gets_an_answer_to_every_text_and_reads_the_version(
+    space: Space,
+) -> None:
+    version = space.health()
+    live = LiveModel(space.url + "/predict", {name: i for i, name in enumerate(URGENCY_SHARES)})
+    answers, served = live.ask_one_version(TEXTS, failures_allowed=0, on_progress=lambda done: None)
+    assert [answer.error for answer in answers if answer.label is None] == []
+    assert served is not None
+    assert (served.tag, served.revision) == (version["model_version"], version["model_revision"])
+
+
+# --- the documentation
+
+
+def documented(endpoint: str, status: int, name: str | None = None) -> Any:
+    """An answer as the OpenAPI shows it."""
+    responses = json.loads((APP / "api_examples.json").read_text(encoding="utf-8"))[endpoint]
+    shown = responses[str(status)]["content"]["application/json"]
+    return shown["examples"][name]["value"] if name else shown["example"]
+
+
+def shape(value: Any) -> Any:
+    """A value's form: the keys of an answer, and how many answers there are."""
+    return [shape(each) for each in value] if isinstance(value, list) else sorted(value)
+
+
+def test_the_examples_of_the_openapi_are_what_the_api_takes_and_gives(pinned: Space) -> None:
+    pinned.health()
+    predict = pinned.ask("/openapi.json")[1]["paths"]["/predict"]["post"]
+    asked = predict["requestBody"]["content"]["application/json"]["examples"]
+    answers = {name: pinned.ask("/predict", each["value"], "open-sesame") for name, each in asked.items()}
+    assert {status for status, _ in answers.values()} == {200}
+    assert (
+        shape(answers["nepali"][1])
+        == shape(answers["english"][1])
+        == shape(documented("predict", 200, "text"))
+    )
+    assert shape(answers["list"][1]) == shape(documented("predict", 200, "list"))
+    assert sorted(predict["responses"]) == ["200", "401", "408", "413", "422", "503"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("empty", ["No light", ""]), ("too many", ["No light"] * 65), ("too long", "x" * 10_001)],
+)
+def test_the_errors_of_the_openapi_are_those_of_the_api(space: Space, name: str, text: Any) -> None:
+    space.health()
+    assert space.ask("/predict", {"text": text}) == (422, documented("predict", 422, name))
