@@ -1,5 +1,7 @@
 """The inference Space as a real process, its model on the local Hub."""
 
+import hashlib
+import hmac
 import json
 import math
 import os
@@ -10,7 +12,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -34,7 +38,7 @@ from rehearsal.sample_data import URGENCY_SHARES, make_grievances
 APP = Path(__file__).parents[1] / "companion_spaces" / "inference"
 USERS = {"hf_owner": {"name": "city", "fullname": "The City", "orgs": []}}
 REPO = "city/urgency"
-SECRETS = {"API_TOKEN": "open-sesame"}
+SECRETS = {"API_TOKEN": "open-sesame", "AUDIT_KEY": "a-key-of-ours"}
 TEXTS = [row["grievance"] for row in make_grievances(300)]
 JSON = {"Content-Type": "application/json"}
 NEWEST, OLDER = "v20260801_093000", "v20260731_235959"
@@ -42,15 +46,20 @@ NEWEST, OLDER = "v20260801_093000", "v20260731_235959"
 
 @dataclass
 class Space:
-    """A running app.py: its address, its process, and the file it logs to."""
+    """A running app.py: its address, its process, and the files of its standard error and output."""
 
     url: str
     process: subprocess.Popen
     log: Path
+    audit: Path
 
     @property
     def address(self) -> str:
         return self.url.removeprefix("http://")
+
+    @property
+    def audited(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.audit.read_text().splitlines()]
 
     def ask(self, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
         """The status and the JSON of an answer; a body makes it a POST."""
@@ -93,12 +102,12 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sp
         platform = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
         hub = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
         environment = platform | hub | {"PORT": str(port), "OMP_NUM_THREADS": "1"} | variables
-        log = home / "log.txt"
-        with log.open("w") as output:
+        log, audit = home / "log.txt", home / "audit.jsonl"
+        with log.open("w") as errors, audit.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "app.py"], cwd=APP, env=environment, stdout=output, stderr=subprocess.STDOUT
+                [sys.executable, "app.py"], cwd=APP, env=environment, stdout=output, stderr=errors
             )
-        started.append(Space(f"http://127.0.0.1:{port}", process, log))
+        started.append(Space(f"http://127.0.0.1:{port}", process, log, audit))
         return started[-1]
 
     yield start_app
@@ -269,7 +278,7 @@ def test_neither_texts_nor_secrets_are_logged(space: Space, pinned: Space) -> No
     pinned.health()
     pinned.ask("/predict", {"text": "पानी छैन"}, "open-sesame")
     space.ask("/predict", {"text": "पानी छैन"})
-    logged = space.log.read_text() + pinned.log.read_text()
+    logged = "".join(file.read_text() for each in (space, pinned) for file in (each.log, each.audit))
     assert "पानी" not in logged
     for secret in ("hf_owner", *SECRETS.values()):
         assert secret not in logged
@@ -352,6 +361,25 @@ def test_a_request_too_many_is_told_to_come_back_and_who_stops_sending_gives_up_
     assert space.ask("/predict", {"text": "No water"})[0] == 200
 
 
+def test_a_request_whose_client_has_gone_is_not_computed(pinned: Space) -> None:
+    pinned.health()
+    busy = {"text": ["पानी " * 1900] * 64}
+    with ThreadPoolExecutor() as pool:
+        others = [pool.submit(pinned.ask, "/predict", busy, "open-sesame") for _ in range(3)]
+        while not any(line["text_hmac"] == keyed(busy["text"][0]) for line in pinned.audited):
+            time.sleep(0.01)
+        connection = HTTPConnection(pinned.address)
+        body = json.dumps({"text": "asked and left"}).encode()
+        connection.request("POST", "/predict", body, JSON | {"Authorization": "Bearer open-sesame"})
+        assert pinned.ask("/health")[0] == 200
+        assert not all(other.done() for other in others)
+        connection.close()
+    assert pinned.ask("/predict", {"text": "asked and stayed"}, "open-sesame")[0] == 200
+    hashes = [line["text_hmac"] for line in pinned.audited]
+    assert keyed("asked and stayed") in hashes
+    assert keyed("asked and left") not in hashes
+
+
 def test_under_load_every_answer_is_the_one_that_a_single_client_got(space: Space) -> None:
     space.health()
     expected = answers_of_one_client(space.address, make_bodies(TEXTS[:120]))
@@ -369,6 +397,48 @@ def test_the_retrain_jobs_own_client_gets_an_answer_to_every_text_and_reads_the_
     assert [answer.error for answer in answers if answer.label is None] == []
     assert served is not None
     assert (served.tag, served.revision) == (version["model_version"], version["model_revision"])
+
+
+# --- the audit log
+
+
+def keyed(text: str) -> str:
+    return hmac.new(SECRETS["AUDIT_KEY"].encode(), text.encode(), "sha256").hexdigest()
+
+
+def test_each_prediction_leaves_a_line_with_a_keyed_hash_in_place_of_the_text(
+    pinned: Space, hub: LocalHub
+) -> None:
+    pinned.health()
+    before, seen = datetime.now(UTC), len(pinned.audited)
+    texts = ["बत्ती छैन", "No light"]
+    _, answers = pinned.ask("/predict", {"text": texts}, "open-sesame")
+    lines = pinned.audited[seen:]
+    for text, answer, line in zip(texts, answers, lines, strict=True):
+        assert before.replace(microsecond=0) <= datetime.fromisoformat(line.pop("time")) <= datetime.now(UTC)
+        assert line == {
+            "text_hmac": keyed(text),
+            "label": answer["label"],
+            "confidence": round(answer["confidence"], 3),
+            "model_version": None,
+            "model_revision": commit(hub, "main"),
+        }
+
+
+def test_without_a_key_the_hashes_can_be_compared_with_each_other_and_with_nothing_else(space: Space) -> None:
+    space.health()
+    seen = len(space.audited)
+    space.ask("/predict", {"text": ["No light", "No light", "no light"]})
+    first, same, other = [line["text_hmac"] for line in space.audited[seen:]]
+    assert first == same != other
+    assert first not in (keyed("No light"), hashlib.sha256(b"No light").hexdigest())
+
+
+def test_what_is_refused_leaves_no_line(space: Space) -> None:
+    space.health()
+    seen = space.audited
+    space.ask("/predict", {"text": ["No light", ""]})
+    assert space.audited == seen
 
 
 # --- the documentation

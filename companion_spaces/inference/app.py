@@ -4,6 +4,7 @@ The port opens at once and the model loads behind it; /health reports what is lo
 Texts and secrets are never logged. Which version, and its predictions: `served_model`.
 """
 
+import hmac
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -32,7 +34,7 @@ from pydantic import (
     SecretStr,
     Tag,
 )
-from served_model import load_classifier
+from served_model import Version, load_classifier
 
 MAX_TEXTS = 64
 MAX_CHARACTERS = 10_000
@@ -41,6 +43,7 @@ OWNER_AND_NAME = r"^[\w.-]+/[\w.-]+$"
 HUB_TIMEOUT = 30.0  # seconds without an answer
 
 log = logging.getLogger("inference")
+audit = logging.getLogger("inference.audit")
 
 
 class Settings(BaseModel):
@@ -52,6 +55,7 @@ class Settings(BaseModel):
     model_revision: str | None = None
     hf_token: SecretStr | None = None
     api_token: SecretStr | None = None
+    audit_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex()))
     port: int = Field(7860, ge=1, le=65535)
 
     @classmethod
@@ -126,6 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
             if await request.is_disconnected():
                 raise HTTPException(499, "the client has gone")
             answers = await anyio.to_thread.run_sync(classifier.predict, texts)
+        record(texts, answers, classifier.version, settings.audit_key)
         return answers[0] if isinstance(body.text, str) else answers
 
     return app
@@ -146,10 +151,27 @@ def bearer_of(token: SecretStr | None) -> list[Any]:
     return [Depends(check)]
 
 
+def record(texts: list[str], answers: list[dict[str, Any]], version: Version, key: SecretStr) -> None:
+    """A JSON line for each text, which is in it as a keyed hash: without the key it can't be guessed."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    for text, answer in zip(texts, answers, strict=True):
+        line = {
+            "time": now,
+            "text_hmac": hmac.digest(key.get_secret_value().encode(), text.encode(), "sha256").hex(),
+            "label": answer["label"],
+            "confidence": round(answer["confidence"], 3),
+            "model_version": version.tag,
+            "model_revision": version.sha,
+        }
+        audit.info(json.dumps(line, ensure_ascii=False))
+
+
 def main() -> int:
     """Serve until stopped; 1 when the model can't be loaded, 2 when the settings are wrong."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger(httpx.__name__).setLevel(logging.WARNING)
+    audit.addHandler(logging.StreamHandler(sys.stdout))
+    audit.propagate = False
     try:
         settings = Settings.read(os.environ)
     except ValueError as error:
