@@ -5,6 +5,7 @@ import hmac
 import json
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -37,8 +38,8 @@ from rehearsal.sample_data import URGENCY_SHARES, make_grievances
 
 APP = Path(__file__).parents[1] / "companion_spaces" / "inference"
 USERS = {"hf_owner": {"name": "city", "fullname": "The City", "orgs": []}}
-REPO = "city/urgency"
-SECRETS = {"API_TOKEN": "open-sesame", "AUDIT_KEY": "a-key-of-ours"}
+REPO, RETRAIN_SPACE = "city/urgency", "city/retrain"
+SECRETS = {"API_TOKEN": "open-sesame", "AUDIT_KEY": "a-key-of-ours", "RETRAIN_TRIGGER_TOKEN": "once-more"}
 TEXTS = [row["grievance"] for row in make_grievances(300)]
 JSON = {"Content-Type": "application/json"}
 NEWEST, OLDER = "v20260801_093000", "v20260731_235959"
@@ -133,6 +134,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Iterator[
             api.upload_file(repo_id=REPO, path_in_repo="note.txt", path_or_fileobj=tag.encode())
             api.create_tag(REPO, tag=tag)
         api.upload_file(repo_id=REPO, path_in_repo="pytorch_model.bin", path_or_fileobj=b"a pickle")
+        api.create_repo(RETRAIN_SPACE, repo_type="space", space_sdk="docker", private=True)
+        api.upload_file(
+            repo_id=RETRAIN_SPACE, repo_type="space", path_in_repo="Dockerfile", path_or_fileobj=b"FROM x"
+        )
         yield running
 
 
@@ -144,7 +149,7 @@ def commit(hub: LocalHub, revision: str) -> str:
 def doomed(hub: LocalHub, start: Callable[..., Space]) -> dict[str, Space]:
     """Some that can't come up; started first, because importing torch takes its time."""
     absent = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "MODEL_REPO": "city/absent"}
-    return {"no model": start(**absent), "no setting": start()}
+    return {"no model": start(**absent), "no setting": start(), "no target": start(**absent, **SECRETS)}
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +161,8 @@ def space(hub: LocalHub, start: Callable[..., Space], doomed: dict[str, Space]) 
 
 @pytest.fixture(scope="module")
 def pinned(hub: LocalHub, start: Callable[..., Space], space: Space) -> Space:
-    """Serves main, by name, and wants a token."""
-    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner"} | SECRETS
+    """Serves main, by name, wants a token, and may retrain."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "RETRAIN_SPACE_ID": RETRAIN_SPACE} | SECRETS
     return start(**settings, MODEL_REPO=REPO, MODEL_REVISION="main")
 
 
@@ -277,6 +282,7 @@ def test_with_an_api_token_only_its_bearer_gets_predictions_but_all_see_health(p
 def test_neither_texts_nor_secrets_are_logged(space: Space, pinned: Space) -> None:
     pinned.health()
     pinned.ask("/predict", {"text": "पानी छैन"}, "open-sesame")
+    pinned.ask("/retrain", {}, "once-more")
     space.ask("/predict", {"text": "पानी छैन"})
     logged = "".join(file.read_text() for each in (space, pinned) for file in (each.log, each.audit))
     assert "पानी" not in logged
@@ -305,6 +311,15 @@ def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason(doomed: 
 def test_a_missing_setting_ends_the_process_with_its_name(doomed: dict[str, Space]) -> None:
     assert doomed["no setting"].process.wait(60) == 2
     assert "MODEL_REPO\n  Field required" in doomed["no setting"].log.read_text()
+
+
+def test_a_trigger_token_without_a_space_to_restart_is_a_fault_of_the_settings(
+    doomed: dict[str, Space],
+) -> None:
+    assert doomed["no target"].process.wait(60) == 2
+    logged = doomed["no target"].log.read_text()
+    assert "RETRAIN_TRIGGER_TOKEN needs RETRAIN_SPACE_ID and HF_TOKEN" in logged
+    assert not [secret for secret in SECRETS.values() if secret in logged]
 
 
 # --- what a request may cost
@@ -439,6 +454,64 @@ def test_what_is_refused_leaves_no_line(space: Space) -> None:
     seen = space.audited
     space.ask("/predict", {"text": ["No light", ""]})
     assert space.audited == seen
+
+
+# --- retraining
+
+
+@pytest.fixture
+def paused(hub: LocalHub, pinned: Space) -> Iterator[HfApi]:
+    """The retrain Space between two runs, and a Space that may start the next."""
+    pinned.health()
+    api = HfApi(endpoint=hub.url, token="hf_owner")
+    api.pause_space(RETRAIN_SPACE)
+    yield api
+    hub.faults.clear()
+
+
+def test_retrain_restarts_the_space_once_and_says_409_while_a_run_is_on(paused: HfApi, pinned: Space) -> None:
+    assert pinned.ask("/retrain", {}, "once-more") == (202, {"space_id": RETRAIN_SPACE, "stage": "RUNNING"})
+    assert paused.get_space_runtime(RETRAIN_SPACE).stage == "RUNNING"
+    assert pinned.ask("/retrain", {}, "once-more") == (409, documented("retrain", 409))
+
+
+def test_of_two_who_ask_for_a_run_at_a_time_one_gets_it(paused: HfApi, pinned: Space, hub: LocalHub) -> None:
+    hub.faults.add(path="/restart", delay=1.0)
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(pinned.ask, "/retrain", {}, "once-more") for _ in range(2)]
+        assert pinned.ask("/health")[0] == 200
+        assert not any(each.done() for each in both)  # who asks for something else does not wait for the Hub
+    assert sorted(each.result()[0] for each in both) == [202, 409]
+
+
+@pytest.mark.parametrize("token", [None, "once-mor", "open-sesame", "hf_owner"])
+def test_retrain_is_for_the_bearer_of_its_own_token(paused: HfApi, pinned: Space, token: str | None) -> None:
+    assert pinned.ask("/retrain", {}, token) == (401, documented("retrain", 401))
+    assert paused.get_space_runtime(RETRAIN_SPACE).stage == "PAUSED"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"path": "/runtime", "drop": True},
+        {"path": "/restart", "status": 503},
+        {"path": "/restart", "status": 403},
+    ],
+)
+def test_a_hub_that_is_away_or_refuses_is_a_502_without_a_secret(
+    paused: HfApi, pinned: Space, hub: LocalHub, fault: dict[str, Any]
+) -> None:
+    hub.faults.add(**fault)
+    status, answer = pinned.ask("/retrain", {}, "once-more")
+    assert status == 502
+    assert re.fullmatch(rf"the Hub did not restart {RETRAIN_SPACE} \(\w+\)", answer["detail"])
+
+
+def test_without_a_trigger_token_there_is_no_retrain(space: Space, pinned: Space) -> None:
+    space.health()
+    assert space.ask("/retrain", {}, "")[0] == 404
+    assert list(space.ask("/openapi.json")[1]["paths"]) == ["/health", "/", "/predict"]
+    assert "/retrain" in pinned.ask("/openapi.json")[1]["paths"]
 
 
 # --- the documentation

@@ -1,4 +1,4 @@
-"""Serves one version of a text classifier from the Hugging Face Hub: /predict, /health.
+"""Serves one version of a text classifier from the Hugging Face Hub: /predict, /health, /retrain.
 
 The port opens at once and the model loads behind it; /health reports what is loaded, not what is on the Hub.
 Texts and secrets are never logged. Which version, and its predictions: `served_model`.
@@ -22,7 +22,7 @@ from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from huggingface_hub import set_client_factory
+from huggingface_hub import HfApi, set_client_factory
 from huggingface_hub.utils import httpx
 from limits import InFlightLimit
 from pydantic import (
@@ -33,6 +33,7 @@ from pydantic import (
     Field,
     SecretStr,
     Tag,
+    model_validator,
 )
 from served_model import Version, load_classifier
 
@@ -41,6 +42,7 @@ MAX_CHARACTERS = 10_000
 MAX_BODY = MAX_TEXTS * MAX_CHARACTERS * 12 + 100_000  # bytes: JSON may write a character as \ud83d\udca7
 OWNER_AND_NAME = r"^[\w.-]+/[\w.-]+$"
 HUB_TIMEOUT = 30.0  # seconds without an answer
+A_RUN_IS_ON = {"RUNNING", "BUILDING", "APP_STARTING", "RUNNING_BUILDING", "RUNNING_APP_STARTING"}
 
 log = logging.getLogger("inference")
 audit = logging.getLogger("inference.audit")
@@ -56,12 +58,20 @@ class Settings(BaseModel):
     hf_token: SecretStr | None = None
     api_token: SecretStr | None = None
     audit_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex()))
+    retrain_space_id: str | None = Field(None, pattern=OWNER_AND_NAME)
+    retrain_trigger_token: SecretStr | None = None
     port: int = Field(7860, ge=1, le=65535)
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
         """An empty value is an absent one. ValueError tells all that is wrong."""
         return cls.model_validate({name: text.strip() for name, text in environ.items() if text.strip()})
+
+    @model_validator(mode="after")
+    def a_trigger_has_a_target(self) -> Self:
+        if self.retrain_trigger_token and not (self.retrain_space_id and self.hf_token):
+            raise ValueError("RETRAIN_TRIGGER_TOKEN needs RETRAIN_SPACE_ID and HF_TOKEN as well")
+        return self
 
 
 def not_blank(text: str) -> str:
@@ -132,6 +142,26 @@ def create_app(settings: Settings) -> FastAPI:
             answers = await anyio.to_thread.run_sync(classifier.predict, texts)
         record(texts, answers, classifier.version, settings.audit_key)
         return answers[0] if isinstance(body.text, str) else answers
+
+    if settings.retrain_trigger_token and settings.retrain_space_id and settings.hf_token:
+        space_id = settings.retrain_space_id
+        hub = HfApi(token=settings.hf_token.get_secret_value())
+        one_restart = threading.Lock()  # of two callers the second one sees what the first one did
+        for_trigger = bearer_of(settings.retrain_trigger_token)
+
+        @app.post("/retrain", status_code=202, dependencies=for_trigger, responses=documented["retrain"])
+        def retrain() -> dict[str, str]:
+            """Restart the Space that retrains the model, unless a run is on."""
+            try:
+                with one_restart:
+                    stage = hub.get_space_runtime(space_id).stage
+                    if stage in A_RUN_IS_ON:
+                        raise HTTPException(409, f"a run is on: {space_id} is {stage}")
+                    log.info("restarting %s, which is %s", space_id, stage)
+                    return {"space_id": space_id, "stage": hub.restart_space(space_id).stage}
+            except (httpx.HTTPError, ValueError) as error:
+                cause = type(error).__name__  # its message may say more than a caller should read
+                raise HTTPException(502, f"the Hub did not restart {space_id} ({cause})") from None
 
     return app
 
