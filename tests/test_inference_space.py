@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -551,3 +552,15 @@ def test_the_examples_of_the_openapi_are_what_the_api_takes_and_gives(pinned: Sp
 def test_the_errors_of_the_openapi_are_those_of_the_api(space: Space, name: str, text: Any) -> None:
     space.health()
     assert space.ask("/predict", {"text": text}) == (422, documented("predict", 422, name))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the README's commands use curl")
+def test_the_commands_of_the_readme_are_answered_as_it_shows(paused: HfApi, pinned: Space) -> None:
+    readme = (APP / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"```sh\n(.*?)```\n\n(?:```json\n(.*?)```)?", readme, re.DOTALL)
+    assert len(commands) == 4
+    environment = {"PATH": os.environ["PATH"], "SPACE": pinned.url} | SECRETS
+    for command, shown in commands:
+        done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, check=True)
+        answer = json.loads(done.stdout)
+        assert not shown or list(answer) == list(json.loads(shown))
