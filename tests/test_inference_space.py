@@ -1,8 +1,12 @@
 """The inference Space as a real process, its model on the local Hub."""
 
+import hashlib
+import hmac
 import json
 import math
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +14,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +26,47 @@ import torch
 from huggingface_hub import HfApi, constants
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks.inference_load import (
+    answers_of_one_client,
+    drive,
+    make_bodies,
+    make_classifier,
+    resident_megabytes,
+)
+from evaluation.live_model import LiveModel
 from rehearsal.local_hub import LocalHub
 from rehearsal.sample_data import URGENCY_SHARES, make_grievances
-from rehearsal.tiny_checkpoint import make_checkpoint
 
 APP = Path(__file__).parents[1] / "companion_spaces" / "inference"
 USERS = {"hf_owner": {"name": "city", "fullname": "The City", "orgs": []}}
-REPO = "city/urgency"
+REPO, RETRAIN_SPACE = "city/urgency", "city/retrain"
+SECRETS = {"API_TOKEN": "open-sesame", "AUDIT_KEY": "a-key-of-ours", "RETRAIN_TRIGGER_TOKEN": "once-more"}
 TEXTS = [row["grievance"] for row in make_grievances(300)]
+JSON = {"Content-Type": "application/json"}
 NEWEST, OLDER = "v20260801_093000", "v20260731_235959"
 
 
 @dataclass
 class Space:
-    """A running app.py: its address, its process, and the file it logs to."""
+    """A running app.py: its address, its process, and the files of its standard error and output."""
 
     url: str
     process: subprocess.Popen
     log: Path
+    audit: Path
+
+    @property
+    def address(self) -> str:
+        return self.url.removeprefix("http://")
+
+    @property
+    def audited(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.audit.read_text().splitlines()]
 
     def ask(self, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
         """The status and the JSON of an answer; a body makes it a POST."""
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"} | (
-            {"Authorization": f"Bearer {token}"} if token else {}
-        )
+        headers = JSON | ({"Authorization": f"Bearer {token}"} if token else {})
         request = urllib.request.Request(self.url + path, data, headers)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -81,12 +104,12 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sp
         platform = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
         hub = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
         environment = platform | hub | {"PORT": str(port), "OMP_NUM_THREADS": "1"} | variables
-        log = home / "log.txt"
-        with log.open("w") as output:
+        log, audit = home / "log.txt", home / "audit.jsonl"
+        with log.open("w") as errors, audit.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "app.py"], cwd=APP, env=environment, stdout=output, stderr=subprocess.STDOUT
+                [sys.executable, "app.py"], cwd=APP, env=environment, stdout=output, stderr=errors
             )
-        started.append(Space(f"http://127.0.0.1:{port}", process, log))
+        started.append(Space(f"http://127.0.0.1:{port}", process, log, audit))
         return started[-1]
 
     yield start_app
@@ -96,16 +119,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sp
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny classifier, not trained, with the names of the urgencies."""
-    folder = make_checkpoint(tmp_path_factory.mktemp("classifier"), TEXTS)
-    torch.manual_seed(0)
-    id2label = dict(enumerate(URGENCY_SHARES))
-    label2id = {name: i for i, name in id2label.items()}
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=3, id2label=id2label, label2id=label2id
-    )
-    model.save_pretrained(folder)
-    return folder
+    return make_classifier(tmp_path_factory.mktemp("classifier"), TEXTS)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +135,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Iterator[
             api.upload_file(repo_id=REPO, path_in_repo="note.txt", path_or_fileobj=tag.encode())
             api.create_tag(REPO, tag=tag)
         api.upload_file(repo_id=REPO, path_in_repo="pytorch_model.bin", path_or_fileobj=b"a pickle")
+        api.create_repo(RETRAIN_SPACE, repo_type="space", space_sdk="docker", private=True)
+        api.upload_file(
+            repo_id=RETRAIN_SPACE, repo_type="space", path_in_repo="Dockerfile", path_or_fileobj=b"FROM x"
+        )
         yield running
 
 
@@ -130,9 +148,9 @@ def commit(hub: LocalHub, revision: str) -> str:
 
 @pytest.fixture(scope="module")
 def doomed(hub: LocalHub, start: Callable[..., Space]) -> dict[str, Space]:
-    """Two that can't come up; started first, because importing torch takes its time."""
+    """Some that can't come up; started first, because importing torch takes its time."""
     absent = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "MODEL_REPO": "city/absent"}
-    return {"no model": start(**absent), "no setting": start()}
+    return {"no model": start(**absent), "no setting": start(), "no target": start(**absent, **SECRETS)}
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +162,8 @@ def space(hub: LocalHub, start: Callable[..., Space], doomed: dict[str, Space]) 
 
 @pytest.fixture(scope="module")
 def pinned(hub: LocalHub, start: Callable[..., Space], space: Space) -> Space:
-    """Serves main, by name, and wants a token."""
-    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "API_TOKEN": "open-sesame"}
+    """Serves main, by name, wants a token, and may retrain."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "RETRAIN_SPACE_ID": RETRAIN_SPACE} | SECRETS
     return start(**settings, MODEL_REPO=REPO, MODEL_REVISION="main")
 
 
@@ -193,12 +211,17 @@ def test_a_list_is_answered_in_its_order_as_transformers_itself_would(space: Spa
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({"text": "  \n"}, "text 0 is empty"),
-        ({"text": ["secret water", ""]}, "text 1 is empty"),
-        ({"text": []}, "0 texts; send 1 to 64"),
-        ({"text": ["secret"] * 65}, "65 texts; send 1 to 64"),
-        ({"text": "secret" * 2000}, "text 0 has 12000 characters; send at most 10000"),
+        ({"text": "  \n"}, "the text is empty"),
+        (
+            {"text": ["secret water", ""]},
+            "['body', 'text', 'list', 1], 'msg': 'Value error, the text is empty",
+        ),
+        ({"text": []}, "at least 1 item after validation, not 0"),
+        ({"text": ["secret"] * 65}, "at most 64 items after validation, not 65"),
+        ({"text": ["secret"] + [1] * 1_000_000}, "at most 64 items after validation, not 1000001"),
+        ({"text": "secret" * 2000}, "at most 10000 characters"),
         ({"text": 7}, "valid string"),
+        ({"text": "secret \ud83d"}, "valid string"),
         ({}, "Field required"),
     ],
 )
@@ -257,14 +280,15 @@ def test_with_an_api_token_only_its_bearer_gets_predictions_but_all_see_health(p
     assert pinned.ask("/predict", {"text": ""})[0] == 401
 
 
-def test_neither_texts_nor_tokens_are_logged(space: Space, pinned: Space) -> None:
+def test_neither_texts_nor_secrets_are_logged(space: Space, pinned: Space) -> None:
     pinned.health()
     pinned.ask("/predict", {"text": "पानी छैन"}, "open-sesame")
+    pinned.ask("/retrain", {}, "once-more")
     space.ask("/predict", {"text": "पानी छैन"})
-    logged = space.log.read_text() + pinned.log.read_text()
+    logged = "".join(file.read_text() for each in (space, pinned) for file in (each.log, each.audit))
     assert "पानी" not in logged
-    assert "hf_owner" not in logged
-    assert "open-sesame" not in logged
+    for secret in ("hf_owner", *SECRETS.values()):
+        assert secret not in logged
 
 
 def test_while_the_hub_is_away_the_version_served_last_comes_from_the_cache(
@@ -287,4 +311,256 @@ def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason(doomed: 
 
 def test_a_missing_setting_ends_the_process_with_its_name(doomed: dict[str, Space]) -> None:
     assert doomed["no setting"].process.wait(60) == 2
-    assert "MODEL_REPO is ''" in doomed["no setting"].log.read_text()
+    assert "MODEL_REPO\n  Field required" in doomed["no setting"].log.read_text()
+
+
+def test_a_trigger_token_without_a_space_to_restart_is_a_fault_of_the_settings(
+    doomed: dict[str, Space],
+) -> None:
+    assert doomed["no target"].process.wait(60) == 2
+    logged = doomed["no target"].log.read_text()
+    assert "RETRAIN_TRIGGER_TOKEN needs RETRAIN_SPACE_ID and HF_TOKEN" in logged
+    assert not [secret for secret in SECRETS.values() if secret in logged]
+
+
+# --- what a request may cost
+
+
+def test_a_text_gets_the_same_scores_alone_and_in_a_list(space: Space) -> None:
+    space.health()
+    texts = [*TEXTS[100:120], "पानी " * 1500, "x"]
+    for text, answer in zip(texts, space.ask("/predict", {"text": texts})[1], strict=True):
+        alone = space.ask("/predict", {"text": text})[1]
+        assert alone["label"] == answer["label"]
+        assert alone["scores"] == pytest.approx(answer["scores"], abs=1e-4)
+
+
+def test_the_longest_list_that_is_allowed_is_answered_however_it_is_escaped(space: Space) -> None:
+    space.health()
+    body = {"text": ["\U0001f4a7" * 10_000] * 64}
+    assert len(json.dumps(body)) > 64 * 10_000 * 12
+    assert space.ask("/predict", body)[0] == 200
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["content-length", "chunked"])
+def test_a_longer_body_is_refused_and_not_kept(space: Space, announced: bool) -> None:
+    space.health()
+    before = resident_megabytes(space.process.pid)
+    size = 400 * 2**20
+    connection = HTTPConnection(space.address, timeout=60)
+    headers = JSON | ({"Content-Length": str(size)} if announced else {})
+    pieces = (b" " * 2**20 for _ in range(size // 2**20))
+    connection.request("POST", "/predict", pieces, headers, encode_chunked=not announced)
+    answer = connection.getresponse()
+    assert (answer.status, b"Content Too Large" in answer.read()) == (413, True)
+    assert resident_megabytes(space.process.pid) < before + 200
+
+
+def test_a_request_too_many_is_told_to_come_back_and_who_stops_sending_gives_up_the_place(
+    space: Space,
+) -> None:
+    space.health()
+    *stalled, last = [HTTPConnection(space.address, timeout=60) for _ in range(33)]
+    body = b'{"text": "No water"}'
+    for connection in stalled:
+        connection.putrequest("POST", "/predict")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:5])
+    assert space.ask("/health")[0] == 200
+    last.request("POST", "/predict", body, JSON)
+    answer = last.getresponse()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert json.load(answer) == documented("predict", 503, "busy")
+    for connection in stalled:
+        late = connection.getresponse()
+        assert (late.status, json.load(late)) == (408, documented("predict", 408))
+    assert space.ask("/predict", {"text": "No water"})[0] == 200
+
+
+def test_a_request_whose_client_has_gone_is_not_computed(pinned: Space) -> None:
+    pinned.health()
+    busy = {"text": ["पानी " * 1900] * 64}
+    with ThreadPoolExecutor() as pool:
+        others = [pool.submit(pinned.ask, "/predict", busy, "open-sesame") for _ in range(3)]
+        while not any(line["text_hmac"] == keyed(busy["text"][0]) for line in pinned.audited):
+            time.sleep(0.01)
+        connection = HTTPConnection(pinned.address)
+        body = json.dumps({"text": "asked and left"}).encode()
+        connection.request("POST", "/predict", body, JSON | {"Authorization": "Bearer open-sesame"})
+        assert pinned.ask("/health")[0] == 200
+        assert not all(other.done() for other in others)
+        connection.close()
+    assert pinned.ask("/predict", {"text": "asked and stayed"}, "open-sesame")[0] == 200
+    hashes = [line["text_hmac"] for line in pinned.audited]
+    assert keyed("asked and stayed") in hashes
+    assert keyed("asked and left") not in hashes
+
+
+def test_under_load_every_answer_is_the_one_that_a_single_client_got(space: Space) -> None:
+    space.health()
+    expected = answers_of_one_client(space.address, make_bodies(TEXTS[:120]))
+    load = drive(space.address, expected, clients=8, seconds=3)
+    assert (load.errors, load.differing) == (0, 0)
+    assert load.requests > 16
+
+
+def test_the_retrain_jobs_own_client_gets_an_answer_to_every_text_and_reads_the_version(
+    space: Space,
+) -> None:
+    version = space.health()
+    live = LiveModel(space.url + "/predict", {name: i for i, name in enumerate(URGENCY_SHARES)})
+    answers, served = live.ask_one_version(TEXTS, failures_allowed=0, on_progress=lambda done: None)
+    assert [answer.error for answer in answers if answer.label is None] == []
+    assert served is not None
+    assert (served.tag, served.revision) == (version["model_version"], version["model_revision"])
+
+
+# --- the audit log
+
+
+def keyed(text: str) -> str:
+    return hmac.new(SECRETS["AUDIT_KEY"].encode(), text.encode(), "sha256").hexdigest()
+
+
+def test_each_prediction_leaves_a_line_with_a_keyed_hash_in_place_of_the_text(
+    pinned: Space, hub: LocalHub
+) -> None:
+    pinned.health()
+    before, seen = datetime.now(UTC), len(pinned.audited)
+    texts = ["बत्ती छैन", "No light"]
+    _, answers = pinned.ask("/predict", {"text": texts}, "open-sesame")
+    lines = pinned.audited[seen:]
+    for text, answer, line in zip(texts, answers, lines, strict=True):
+        assert before.replace(microsecond=0) <= datetime.fromisoformat(line.pop("time")) <= datetime.now(UTC)
+        assert line == {
+            "text_hmac": keyed(text),
+            "label": answer["label"],
+            "confidence": round(answer["confidence"], 3),
+            "model_version": None,
+            "model_revision": commit(hub, "main"),
+        }
+
+
+def test_without_a_key_the_hashes_can_be_compared_with_each_other_and_with_nothing_else(space: Space) -> None:
+    space.health()
+    seen = len(space.audited)
+    space.ask("/predict", {"text": ["No light", "No light", "no light"]})
+    first, same, other = [line["text_hmac"] for line in space.audited[seen:]]
+    assert first == same != other
+    assert first not in (keyed("No light"), hashlib.sha256(b"No light").hexdigest())
+
+
+def test_what_is_refused_leaves_no_line(space: Space) -> None:
+    space.health()
+    seen = space.audited
+    space.ask("/predict", {"text": ["No light", ""]})
+    assert space.audited == seen
+
+
+# --- retraining
+
+
+@pytest.fixture
+def paused(hub: LocalHub, pinned: Space) -> Iterator[HfApi]:
+    """The retrain Space between two runs, and a Space that may start the next."""
+    pinned.health()
+    api = HfApi(endpoint=hub.url, token="hf_owner")
+    api.pause_space(RETRAIN_SPACE)
+    yield api
+    hub.faults.clear()
+
+
+def test_retrain_restarts_the_space_once_and_says_409_while_a_run_is_on(paused: HfApi, pinned: Space) -> None:
+    assert pinned.ask("/retrain", {}, "once-more") == (202, {"space_id": RETRAIN_SPACE, "stage": "RUNNING"})
+    assert paused.get_space_runtime(RETRAIN_SPACE).stage == "RUNNING"
+    assert pinned.ask("/retrain", {}, "once-more") == (409, documented("retrain", 409))
+
+
+def test_of_two_who_ask_for_a_run_at_a_time_one_gets_it(paused: HfApi, pinned: Space, hub: LocalHub) -> None:
+    hub.faults.add(path="/restart", delay=1.0)
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(pinned.ask, "/retrain", {}, "once-more") for _ in range(2)]
+        assert pinned.ask("/health")[0] == 200
+        assert not any(each.done() for each in both)  # who asks for something else does not wait for the Hub
+    assert sorted(each.result()[0] for each in both) == [202, 409]
+
+
+@pytest.mark.parametrize("token", [None, "once-mor", "open-sesame", "hf_owner"])
+def test_retrain_is_for_the_bearer_of_its_own_token(paused: HfApi, pinned: Space, token: str | None) -> None:
+    assert pinned.ask("/retrain", {}, token) == (401, documented("retrain", 401))
+    assert paused.get_space_runtime(RETRAIN_SPACE).stage == "PAUSED"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"path": "/runtime", "drop": True},
+        {"path": "/restart", "status": 503},
+        {"path": "/restart", "status": 403},
+    ],
+)
+def test_a_hub_that_is_away_or_refuses_is_a_502_without_a_secret(
+    paused: HfApi, pinned: Space, hub: LocalHub, fault: dict[str, Any]
+) -> None:
+    hub.faults.add(**fault)
+    status, answer = pinned.ask("/retrain", {}, "once-more")
+    assert status == 502
+    assert re.fullmatch(rf"the Hub did not restart {RETRAIN_SPACE} \(\w+\)", answer["detail"])
+
+
+def test_without_a_trigger_token_there_is_no_retrain(space: Space, pinned: Space) -> None:
+    space.health()
+    assert space.ask("/retrain", {}, "")[0] == 404
+    assert list(space.ask("/openapi.json")[1]["paths"]) == ["/health", "/", "/predict"]
+    assert "/retrain" in pinned.ask("/openapi.json")[1]["paths"]
+
+
+# --- the documentation
+
+
+def documented(endpoint: str, status: int, name: str | None = None) -> Any:
+    """An answer as the OpenAPI shows it."""
+    responses = json.loads((APP / "api_examples.json").read_text(encoding="utf-8"))[endpoint]
+    shown = responses[str(status)]["content"]["application/json"]
+    return shown["examples"][name]["value"] if name else shown["example"]
+
+
+def shape(value: Any) -> Any:
+    """A value's form: the keys of an answer, and how many answers there are."""
+    return [shape(each) for each in value] if isinstance(value, list) else sorted(value)
+
+
+def test_the_examples_of_the_openapi_are_what_the_api_takes_and_gives(pinned: Space) -> None:
+    pinned.health()
+    predict = pinned.ask("/openapi.json")[1]["paths"]["/predict"]["post"]
+    asked = predict["requestBody"]["content"]["application/json"]["examples"]
+    answers = {name: pinned.ask("/predict", each["value"], "open-sesame") for name, each in asked.items()}
+    assert {status for status, _ in answers.values()} == {200}
+    assert (
+        shape(answers["nepali"][1])
+        == shape(answers["english"][1])
+        == shape(documented("predict", 200, "text"))
+    )
+    assert shape(answers["list"][1]) == shape(documented("predict", 200, "list"))
+    assert sorted(predict["responses"]) == ["200", "401", "408", "413", "422", "503"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("empty", ["No light", ""]), ("too many", ["No light"] * 65), ("too long", "x" * 10_001)],
+)
+def test_the_errors_of_the_openapi_are_those_of_the_api(space: Space, name: str, text: Any) -> None:
+    space.health()
+    assert space.ask("/predict", {"text": text}) == (422, documented("predict", 422, name))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the README's commands use curl")
+def test_the_commands_of_the_readme_are_answered_as_it_shows(paused: HfApi, pinned: Space) -> None:
+    readme = (APP / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"```sh\n(.*?)```\n\n(?:```json\n(.*?)```)?", readme, re.DOTALL)
+    assert len(commands) == 4
+    environment = {"PATH": os.environ["PATH"], "SPACE": pinned.url} | SECRETS
+    for command, shown in commands:
+        done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, check=True)
+        answer = json.loads(done.stdout)
+        assert not shown or list(answer) == list(json.loads(shown))

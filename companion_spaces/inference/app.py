@@ -1,81 +1,96 @@
-"""Serves one version of a text classifier from the Hugging Face Hub: POST /predict, GET /health.
+"""Serves one version of a text classifier from the Hugging Face Hub: /predict, /health, /retrain.
 
 The port opens at once and the model loads behind it; /health reports what is loaded, not what is on the Hub.
-Texts and tokens are never logged. Which version, and its predictions: `served_model`.
+Texts and secrets are never logged. Which version, and its predictions: `served_model`.
 """
 
+import hmac
+import json
 import logging
 import os
-import re
 import secrets
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Self
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-import anyio.to_thread
+import anyio
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from huggingface_hub import set_client_factory
+from huggingface_hub import HfApi, set_client_factory
 from huggingface_hub.utils import httpx
-from pydantic import BaseModel, ConfigDict, field_validator
-from served_model import load_classifier
+from limits import InFlightLimit
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    model_validator,
+)
+from served_model import Version, load_classifier
 
 MAX_TEXTS = 64
 MAX_CHARACTERS = 10_000
+MAX_BODY = MAX_TEXTS * MAX_CHARACTERS * 12 + 100_000  # bytes: JSON may write a character as \ud83d\udca7
+OWNER_AND_NAME = r"^[\w.-]+/[\w.-]+$"
 HUB_TIMEOUT = 30.0  # seconds without an answer
+A_RUN_IS_ON = {"RUNNING", "BUILDING", "APP_STARTING", "RUNNING_BUILDING", "RUNNING_APP_STARTING"}
 
 log = logging.getLogger("inference")
+audit = logging.getLogger("inference.audit")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the environment says. `repr` leaves the tokens out."""
+class Settings(BaseModel):
+    """What the environment says, under the same names. Neither its `repr` nor an error shows a value."""
 
-    model_repo: str
+    model_config = ConfigDict(alias_generator=str.upper, frozen=True, hide_input_in_errors=True)
+
+    model_repo: str = Field(pattern=OWNER_AND_NAME)
     model_revision: str | None = None
-    hf_token: str | None = field(default=None, repr=False)
-    api_token: str | None = field(default=None, repr=False)
-    port: int = 7860
+    hf_token: SecretStr | None = None
+    api_token: SecretStr | None = None
+    audit_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex()))
+    retrain_space_id: str | None = Field(None, pattern=OWNER_AND_NAME)
+    retrain_trigger_token: SecretStr | None = None
+    port: int = Field(7860, ge=1, le=65535)
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
-        """An empty value is an absent one. ValueError says what is wrong."""
-        given = {f.name: environ.get(f.name.upper(), "").strip() for f in fields(cls)}
-        repo, port = given["model_repo"], given["port"] or "7860"
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-            raise ValueError(f"MODEL_REPO is {repo!r}; set it to the model repository, owner/name")
-        if not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) > 65535:
-            raise ValueError(f"PORT is {port!r}; set it to a port number, such as 7860")
-        return cls(**{name: value for name, value in given.items() if value} | {"port": int(port)})
+        """An empty value is an absent one. ValueError tells all that is wrong."""
+        return cls.model_validate({name: text.strip() for name, text in environ.items() if text.strip()})
+
+    @model_validator(mode="after")
+    def a_trigger_has_a_target(self) -> Self:
+        if self.retrain_trigger_token and not (self.retrain_space_id and self.hf_token):
+            raise ValueError("RETRAIN_TRIGGER_TOKEN needs RETRAIN_SPACE_ID and HF_TOKEN as well")
+        return self
+
+
+def not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("the text is empty")
+    return text
+
+
+Text = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(not_blank)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
 
 
 class Grievances(BaseModel):
     """One text, or a list of them."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"text": "खानेपानी आएको छैन"}, {"text": ["sadak batti chhaina", "No water"]}]
-        }
-    )
-    text: str | list[str]
-
-    @field_validator("text")
-    @classmethod
-    def within_limits(cls, value: str | list[str]) -> str | list[str]:
-        texts = [value] if isinstance(value, str) else value
-        if not 1 <= len(texts) <= MAX_TEXTS:
-            raise ValueError(f"{len(texts)} texts; send 1 to {MAX_TEXTS}")
-        for place, text in enumerate(texts):
-            if not text.strip():
-                raise ValueError(f"text {place} is empty")
-            if len(text) > MAX_CHARACTERS:
-                raise ValueError(f"text {place} has {len(text)} characters; send at most {MAX_CHARACTERS}")
-        return value
+    text: Annotated[
+        Annotated[Text, Tag("text")] | Annotated[Texts, Tag("list")],
+        Discriminator(lambda given: "list" if isinstance(given, list) else "text"),
+    ]
 
 
 class Prediction(BaseModel):
@@ -88,26 +103,19 @@ class Prediction(BaseModel):
 
 def create_app(settings: Settings) -> FastAPI:
     """The API. `app.state.classifier` is None until a model answers."""
-    app = FastAPI(title="Grievance classifier")
+    app = FastAPI(title="Grievance classifier", max_body_size=MAX_BODY)
+    app.add_middleware(InFlightLimit)
     app.state.classifier = None
-    one_at_a_time = anyio.CapacityLimiter(1)
-
-    def authorised(
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
-    ) -> None:
-        wanted = settings.api_token
-        if wanted and not (given and secrets.compare_digest(given.credentials.encode(), wanted.encode())):
-            raise HTTPException(
-                401, "send the API token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"}
-            )
+    documented = json.loads(Path(__file__).with_name("api_examples.json").read_text(encoding="utf-8"))
+    one_at_a_time = anyio.Lock()
 
     @app.exception_handler(RequestValidationError)
     def explain(request: Request, error: RequestValidationError) -> JSONResponse:
         """Say what is wrong without sending the texts back."""
         return JSONResponse({"detail": [{"loc": e["loc"], "msg": e["msg"]} for e in error.errors()]}, 422)
 
-    @app.get("/")
-    @app.get("/health")
+    @app.get("/", responses=documented["health"])
+    @app.get("/health", responses=documented["health"])
     async def health(response: Response) -> dict[str, str | None]:
         """200 and the version that is loaded, or 503 while it is loading."""
         classifier = app.state.classifier
@@ -119,22 +127,81 @@ def create_app(settings: Settings) -> FastAPI:
             "model_revision": classifier and classifier.version.sha,
         }
 
-    @app.post("/predict", dependencies=[Depends(authorised)])
-    async def predict(body: Grievances) -> Prediction | list[Prediction]:
+    @app.post("/predict", dependencies=bearer_of(settings.api_token), responses=documented["predict"])
+    async def predict(
+        request: Request, body: Annotated[Grievances, Body(openapi_examples=documented["grievances"])]
+    ) -> Prediction | list[Prediction]:
         """A prediction for a text; a list of them, in order, for a list. Texts are cut at 512 tokens."""
-        if app.state.classifier is None:
+        classifier = app.state.classifier
+        if classifier is None:
             raise HTTPException(503, "the model is still loading", {"Retry-After": "5"})
         texts = [body.text] if isinstance(body.text, str) else body.text
-        answers = await anyio.to_thread.run_sync(app.state.classifier.predict, texts, limiter=one_at_a_time)
+        async with one_at_a_time:
+            if await request.is_disconnected():
+                raise HTTPException(499, "the client has gone")
+            answers = await anyio.to_thread.run_sync(classifier.predict, texts)
+        record(texts, answers, classifier.version, settings.audit_key)
         return answers[0] if isinstance(body.text, str) else answers
 
+    if settings.retrain_trigger_token and settings.retrain_space_id and settings.hf_token:
+        space_id = settings.retrain_space_id
+        hub = HfApi(token=settings.hf_token.get_secret_value())
+        one_restart = threading.Lock()  # of two callers the second one sees what the first one did
+        for_trigger = bearer_of(settings.retrain_trigger_token)
+
+        @app.post("/retrain", status_code=202, dependencies=for_trigger, responses=documented["retrain"])
+        def retrain() -> dict[str, str]:
+            """Restart the Space that retrains the model, unless a run is on."""
+            try:
+                with one_restart:
+                    stage = hub.get_space_runtime(space_id).stage
+                    if stage in A_RUN_IS_ON:
+                        raise HTTPException(409, f"a run is on: {space_id} is {stage}")
+                    log.info("restarting %s, which is %s", space_id, stage)
+                    return {"space_id": space_id, "stage": hub.restart_space(space_id).stage}
+            except (httpx.HTTPError, ValueError) as error:
+                cause = type(error).__name__  # its message may say more than a caller should read
+                raise HTTPException(502, f"the Hub did not restart {space_id} ({cause})") from None
+
     return app
+
+
+def bearer_of(token: SecretStr | None) -> list[Any]:
+    """Dependencies that let in nobody but the bearer of the token; none without a token."""
+    if token is None:
+        return []
+    wanted = token.get_secret_value().encode()
+
+    async def check(
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+    ) -> None:
+        if not (given and secrets.compare_digest(given.credentials.encode(), wanted)):
+            raise HTTPException(401, "send the bearer token", {"WWW-Authenticate": "Bearer"})
+
+    return [Depends(check)]
+
+
+def record(texts: list[str], answers: list[dict[str, Any]], version: Version, key: SecretStr) -> None:
+    """A JSON line for each text, which is in it as a keyed hash: without the key it can't be guessed."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    for text, answer in zip(texts, answers, strict=True):
+        line = {
+            "time": now,
+            "text_hmac": hmac.digest(key.get_secret_value().encode(), text.encode(), "sha256").hex(),
+            "label": answer["label"],
+            "confidence": round(answer["confidence"], 3),
+            "model_version": version.tag,
+            "model_revision": version.sha,
+        }
+        audit.info(json.dumps(line, ensure_ascii=False))
 
 
 def main() -> int:
     """Serve until stopped; 1 when the model can't be loaded, 2 when the settings are wrong."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger(httpx.__name__).setLevel(logging.WARNING)
+    audit.addHandler(logging.StreamHandler(sys.stdout))
+    audit.propagate = False
     try:
         settings = Settings.read(os.environ)
     except ValueError as error:
@@ -147,10 +214,9 @@ def main() -> int:
     failed = threading.Event()
 
     def load() -> None:
+        token = settings.hf_token.get_secret_value() if settings.hf_token else None
         try:
-            app.state.classifier = load_classifier(
-                settings.model_repo, settings.model_revision, settings.hf_token
-            )
+            app.state.classifier = load_classifier(settings.model_repo, settings.model_revision, token)
             log.info("serving %s at %s", settings.model_repo, app.state.classifier.version)
         except Exception:
             log.exception("can't load %s", settings.model_repo)

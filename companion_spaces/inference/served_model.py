@@ -107,7 +107,7 @@ def _fetch(repo: str, wanted: str | None, token: str | None) -> tuple[Version, P
 def _resolve(api: HfApi, repo: str, wanted: str | None) -> Version:
     tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo).tags}
     revision = wanted or newest_version(list(tags)) or "main"
-    sha = api.model_info(repo, revision=revision).sha
+    sha = str(api.model_info(repo, revision=revision).sha)
     if revision in tags:
         return Version(revision, sha)
     return Version(newest_version([name for name, commit in tags.items() if commit == sha]), sha)
