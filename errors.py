@@ -6,6 +6,7 @@
     ├── DatasetError              the data set is not there or can't be trained on
     ├── CheckpointError           the checkpoint is not there or is no XLM-R
     ├── DiskFullError             the disk filled up
+    ├── OutOfMemoryError          the processor's or the GPU's memory did not do
     ├── ComparisonError           the comparison could not be made, or no longer holds  (inconclusive)
     ├── ReleaseError              nothing, or not all of it, was published
     ├── RolloutError              published, but the inference Space does not serve it
@@ -50,6 +51,10 @@ class CheckpointError(RetrainError):
 
 class DiskFullError(RetrainError):
     """No space is left for checkpoints or the cache."""
+
+
+class OutOfMemoryError(RetrainError):
+    """Memory ran out, and the process outlived it."""
 
 
 class ComparisonError(RetrainError):
@@ -118,28 +123,53 @@ def hub_errors(doing: str, repo_id: str, raised: type[RetrainError] = HubError) 
 
 
 @contextmanager
-def loading_errors(checkpoint: str) -> Iterator[None]:
-    """Turn what transformers raises while it loads a checkpoint into a CheckpointError."""
+def loading_errors(setting: str, checkpoint: str) -> Iterator[None]:
+    """Turn what transformers raises while it loads a checkpoint into a CheckpointError.
+
+    setting: the variable that names it.
+    """
+    from safetensors import SafetensorError
+
     try:
-        with hub_errors("load MODEL_CHECKPOINT", checkpoint, CheckpointError):
+        with hub_errors(f"load {setting}", checkpoint, CheckpointError):
             yield
-    except (OSError, ValueError, KeyError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if _is_disk_full(error) or _is_out_of_memory(error):
             raise
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"MODEL_CHECKPOINT={checkpoint} can't be loaded ({str(error).splitlines()[0][:200]}). "
-            "Name a repository or a folder with the config, tokenizer and safetensors of an XLM-RoBERTa."
+            f"{setting}={checkpoint} can't be loaded ({reason}). Name a repository or a folder with the "
+            "config, tokenizer and safetensors of an XLM-RoBERTa; a head in it must have the labels of LABEL."
         ) from error
 
 
 @contextmanager
-def disk_errors() -> Iterator[None]:
-    """Turn a full disk, which safetensors reports in words of its own, into a DiskFullError."""
+def resource_errors() -> Iterator[None]:
+    """Turn a full disk and exhausted memory, for which libraries have words of their own, into our errors."""
     try:
         yield
     except Exception as error:
-        if getattr(error, "errno", None) != errno.ENOSPC and os.strerror(errno.ENOSPC) not in str(error):
-            raise
-        raise DiskFullError(
-            "The disk is full. Give RUN_DIR and HF_HOME more room: three times the checkpoint's size will do."
-        ) from error
+        if _is_disk_full(error):
+            raise DiskFullError(
+                "The disk is full. Give RUN_DIR and HF_HOME more room: three times the checkpoint's size "
+                "will do."
+            ) from error
+        if _is_out_of_memory(error):
+            raise OutOfMemoryError(OUT_OF_MEMORY) from error
+        raise
+
+
+OUT_OF_MEMORY = (
+    "Memory ran out. Lower TRAIN_BATCH_SIZE, EVAL_BATCH_SIZE or MAX_LENGTH, or choose hardware with more "
+    "memory."
+)
+
+
+def _is_disk_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """As Python, CUDA and torch's allocator for the CPU say it."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said

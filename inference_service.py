@@ -1,11 +1,15 @@
 """The inference Space as the job meets it: the client of its API, and the service to roll out to."""
 
+from collections.abc import Mapping
+
 from huggingface_hub import HfApi
 
-from configs import BaseConfig
+from configs import BaseConfig, get_config
 from evaluation.live_model import LiveModel
+from lifecycle.hub_client import configure_hub_client
 from lifecycle.space_control import is_private_space_at, restart_space, space_stage
 from release.rollout import Service
+from reporting.redaction import Redactor, set_up_logging
 
 
 def live_model(api: HfApi, config: BaseConfig) -> LiveModel:
@@ -25,3 +29,16 @@ def service(api: HfApi, config: BaseConfig, live: LiveModel) -> Service:
         served_version=live.served_version,
         ask=lambda texts: live.ask(texts, failures_allowed=len(texts)),
     )
+
+
+def connect(environ: Mapping[str, str]) -> tuple[HfApi, BaseConfig, Service]:
+    """For a command by hand: settings, a client with time-outs, and the Space; its log masks secrets.
+
+    Raises:
+        SettingsError: the environment is not that of the job.
+    """
+    config = get_config(environ)
+    set_up_logging(Redactor(config.secrets))
+    configure_hub_client()
+    api = HfApi(token=config.hf_token.get_secret_value())
+    return api, config, service(api, config, live_model(api, config))

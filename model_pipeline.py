@@ -1,8 +1,9 @@
 """GrievanceClassifier: the stages of a retraining run, and `train_pipeline`, which runs them in order."""
 
 import logging
+import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,10 @@ import datasets
 import numpy as np
 from huggingface_hub import HfApi, ModelCard
 from numpy.typing import NDArray
-from transformers import EvalPrediction, set_seed
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from configs import BaseConfig
-from errors import (
-    CheckpointError,
-    ComparisonError,
-    disk_errors,
-)
+from errors import CheckpointError, ComparisonError, RolloutError, resource_errors
 from evaluation.comparison import answers_of, pair_answers, save_comparison
 from evaluation.decision_gate import decide, first_release
 from evaluation.live_model import LiveModel
@@ -27,19 +24,19 @@ from inference_service import live_model, service
 from lifecycle.hub_client import account
 from lifecycle.space_control import restart_space, space_stage
 from load_dataset import Splits
-from release.metadata import version_metadata
-from release.model_card import model_card
+from release.metadata import commit_message, version_metadata
+from release.model_card import model_card, own_sections
 from release.model_release import release_model, write_metadata
 from release.rollback import bring_into_service, finish_earlier_release
-from release.rollout import Canary, answers_as_canary
-from release.versions import free_version_tag, list_versions, published_head
+from release.rollout import Canary, median_seconds
+from release.versions import free_version_tag, history, list_versions, published_head
 from reporting.tracking import Tracker
-from run_record import Answer, GateRules, Journal, Release, Scores, ServedVersion, Verdict
+from run_record import Answer, GateRules, Journal, Release, Scores, Verdict, Version, run_record
 from training.checkpoint import load_classifier
 from training.fine_tuning import fine_tune, predict
 from training.progress import ProgressCallback
 
-CANARY_TEXTS = 16
+CANARY_TEXTS, CANARY_CHARACTERS = 16, 5000
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +72,19 @@ class GrievanceClassifier:
         set_seed(seed)  # before the head is made: it is random
         self.model, self.tokenizer = load_classifier(model_checkpoint, hf_token, id2label=self.id2label)
 
-    def tokenize_dataset(self, split: datasets.Dataset) -> datasets.Dataset:
-        """Columns input_ids, attention_mask and label; texts are cut at max_length tokens."""
+    def tokenize_dataset(
+        self, split: datasets.Dataset, tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> datasets.Dataset:
+        """Columns input_ids, attention_mask and label; texts are cut at max_length tokens.
+
+        tokenizer: that of another version; our own unless given.
+        """
+        encode = tokenizer or self.tokenizer
 
         def tokenize(batch: dict[str, list[Any]]) -> Mapping[str, Any]:
-            return self.tokenizer(batch["grievance"], truncation=True, max_length=self.max_length)
+            return encode(batch["grievance"], truncation=True, max_length=self.max_length)
 
-        with disk_errors():
+        with resource_errors():
             return split.map(
                 tokenize,
                 batched=True,
@@ -106,7 +109,7 @@ class GrievanceClassifier:
 
         callback = ProgressCallback(journal, tracker.log)
         checkpoints = journal.folder / "checkpoints"
-        with disk_errors():
+        with resource_errors():
             trainer = fine_tune(self.model, train_set, eval_set, config, checkpoints, metrics, [callback])
         state, arguments = trainer.state, trainer.args
         journal.write(
@@ -129,16 +132,31 @@ class GrievanceClassifier:
         tracker.log_scores(scores, reports)
 
     def push_model_to_hub(
-        self, repo_id: str, folder: Path, metadata: Mapping[str, Any], card: ModelCard, head: str | None
+        self,
+        repo_id: str,
+        folder: Path,
+        describe: Callable[[str], tuple[Mapping[str, Any], ModelCard]],
+        *,
+        head: str | None,
+        version_tag: str,
+        message: str,
     ) -> Release:
-        """Publish weights, tokenizer, card, metadata and all of `folder` as one tagged commit on `head`."""
-        with disk_errors():
+        """Publish weights, tokenizer and all of `folder` as one tagged commit on `head`.
+
+        describe: metadata.json and the model card for a version tag.
+        """
+
+        def write(version_tag: str) -> None:
+            metadata, card = describe(version_tag)
+            write_metadata(folder, metadata)
+            card.save(folder / "README.md")
+
+        with resource_errors():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-            card.save(folder / "README.md")
-            write_metadata(folder, metadata)
-        tag, message = metadata["version_tag"], metadata["commit_message"]
-        return release_model(self.api, repo_id, folder, head=head, version_tag=tag, message=message)
+        return release_model(
+            self.api, repo_id, folder, head=head, version_tag=version_tag, message=message, write=write
+        )
 
     def restart_space(self, space_id: str) -> None:
         """Restart a Space."""
@@ -148,12 +166,17 @@ class GrievanceClassifier:
         self, config: BaseConfig, splits: Splits, tracker: Tracker, journal: Journal
     ) -> Verdict:
         """Train, evaluate, compare, and release and roll out if the gate says so."""
-        live = live_model(self.api, config)
+        repo_id, live = config.hub_model_id, live_model(self.api, config)
         space = service(self.api, config, live)
-        if published_head(self.api, config.hub_model_id)[1]:
-            finish_earlier_release(self.api, config, space, journal)
+        texts = self.canary_texts(splits.test, config.seed)
+
+        def expected_of(version: Version) -> Canary:
+            return self.expected_of_released(config, version, texts)
+
+        if published_head(self.api, repo_id)[1]:
+            finish_earlier_release(self.api, config, space, expected_of, journal)
         elif not config.allow_first_release:
-            return first_release(config.hub_model_id, allowed=False)  # now rather than after hours
+            return first_release(repo_id, allowed=False)  # now rather than after hours
 
         journal.write("stage", name="train")
         train_set, eval_set, test_set = map(self.tokenize_dataset, (splits.train, splits.eval, splits.test))
@@ -162,7 +185,7 @@ class GrievanceClassifier:
         journal.write("stage", name="evaluate")
         scores, probabilities = self.evaluate(test_set, config)
         folder = journal.folder / "model"
-        with disk_errors():
+        with resource_errors():
             predictions = probabilities.argmax(axis=1).tolist()
             write_reports(folder / "reports", test_set["label"], predictions, self.id2label)
         journal.write("test_scores", **vars(scores))
@@ -170,75 +193,100 @@ class GrievanceClassifier:
 
         journal.write("stage", name="compare")
         # What is compared against is what the release must stand on.
-        head, has_model = published_head(self.api, config.hub_model_id)
+        head, has_model = published_head(self.api, repo_id)
         if has_model:
-            verdict = self.compare(config, splits.test, test_set, probabilities, live, journal)
+            verdict = self.compare(config, splits.test, probabilities, live, journal)
         else:
-            verdict = first_release(config.hub_model_id, allowed=config.allow_first_release)
+            verdict = first_release(repo_id, allowed=config.allow_first_release)
         journal.write("verdict", **vars(verdict))
         tracker.log_verdict(verdict)
         if verdict.outcome != "accepted":
             return verdict
 
         journal.write("stage", name="release")
-        previous = next(iter(list_versions(self.api, config.hub_model_id)), None)
-        if previous is None and has_model:
-            previous = ServedVersion(None, str(head))
-        tag = free_version_tag(self.api, config.hub_model_id)
-        metadata = version_metadata(
-            config,
-            splits.info,
-            scores,
-            verdict,
-            version_tag=tag,
-            author=account(self.api)["name"],
-            checkpoint_revision=getattr(self.model.config, "_commit_hash", None),  # None for a folder
-            previous=previous,
-            device=str(self.model.device),
+        earlier = history(self.api, repo_id)
+        previous = earlier[0][0] if earlier else Version(None, head) if has_model and head else None
+        own = own_sections(self.api, repo_id, head)
+        author, stages = account(self.api)["name"], run_record(journal.read())["stages"]
+
+        def describe(version_tag: str) -> tuple[Mapping[str, Any], ModelCard]:
+            card = model_card(config, version_tag, scores, verdict, splits.info, earlier, own)
+            about = {
+                "version_tag": version_tag,
+                "author": author,
+                "base_checkpoint_revision": getattr(self.model.config, "_commit_hash", None),
+                "previous_version": previous and previous.tag,
+                "previous_revision": previous and previous.revision,
+                "stages": stages,
+            }
+            return version_metadata(config, splits.info, scores, verdict, about), card
+
+        before = median_seconds(live.ask(texts, failures_allowed=0)) if previous else None
+        canary = replace(self.canary(config, texts, self.model, self.tokenizer), seconds=before)
+        release = self.push_model_to_hub(
+            repo_id,
+            folder,
+            describe,
+            head=head,
+            version_tag=free_version_tag(self.api, repo_id),
+            message=commit_message(config, verdict),
         )
-        card = model_card(config, tag, scores, verdict, splits.info)
-        before, after = self.canaries(config, live, splits.test, test_set)
-        release = self.push_model_to_hub(config.hub_model_id, folder, metadata, card, head)
         journal.write("release", **vars(release))
 
         journal.write("stage", name="roll out")
-        bring_into_service(self.api, config, space, release, previous, before, after, journal)
+        bring_into_service(self.api, config, space, release, previous, canary, expected_of, journal)
         return verdict
 
-    def canaries(
-        self, config: BaseConfig, live: LiveModel, test: datasets.Dataset, test_set: datasets.Dataset
-    ) -> tuple[Canary, Canary]:
-        """What the version that serves now answers to some test texts, and what the candidate answers."""
-        rows = range(min(CANARY_TEXTS, len(test)))
-        texts = self.cut(test.select(rows)["grievance"])
-        before = answers_as_canary(texts, live.ask(texts, failures_allowed=0))
-        scores = predict(self.model, test_set.select(rows), config, half_precision=False)
-        return before, Canary(texts, scores.tolist(), before.seconds)
+    def canary_texts(self, test: datasets.Dataset, seed: int) -> list[str]:
+        """A few test texts of all classes, none longer than any API takes."""
+        rows = stratified_sample(test["label"], CANARY_TEXTS, seed)
+        return [text[:CANARY_CHARACTERS] for text in self.cut(test.select(rows)["grievance"])]
+
+    def canary(
+        self, config: BaseConfig, texts: list[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> Canary:
+        """What a model must answer to some texts, in float32."""
+        rows = datasets.Dataset.from_dict({"grievance": texts})
+        scores = predict(model, self.tokenize_dataset(rows, tokenizer), config, half_precision=False)
+        return Canary(texts, scores.tolist())
+
+    def expected_of_released(self, config: BaseConfig, version: Version, texts: list[str]) -> Canary:
+        """What a released version must answer.
+
+        Raises:
+            RolloutError: it can't be loaded here, so hardly there.
+        """
+        try:
+            model, tokenizer = load_classifier(
+                config.hub_model_id, self.api.token, revision=version.revision, setting="HUB_MODEL_ID"
+            )
+        except CheckpointError as error:
+            raise RolloutError(str(error)) from error
+        return self.canary(config, texts, model, tokenizer)
 
     def compare(
         self,
         config: BaseConfig,
         test: datasets.Dataset,
-        test_set: datasets.Dataset,
         probabilities: NDArray[np.float64],
         live: LiveModel,
         journal: Journal,
     ) -> Verdict:
         """Get the live model's answers to test rows, keep both models' row by row, and let the gate decide.
 
-        test, test_set: the test split, as texts and tokenised; probabilities: the candidate's.
+        test: the test split, as texts; probabilities: the candidate's, (rows, classes).
         """
         labels = list(test["label"])
         released = next(iter(list_versions(self.api, config.hub_model_id)), None)
         if config.compare_with == "hub":
             rows, served = list(range(len(labels))), released
-            answers = self.released_answers(config, released.revision if released else "main", test_set)
+            answers = self.released_answers(config, released.revision if released else "main", test)
         else:
             rows = stratified_sample(labels, config.deployed_sample_size, config.seed)
             live.wake(lambda: space_stage(self.api, config.space_repo_id), config.rollout_timeout_minutes)
             answers, served = live.ask_one_version(
                 self.cut(test.select(rows)["grievance"]),
-                failures_allowed=int((1 - config.min_coverage) * len(rows)),
+                failures_allowed=len(rows) - math.ceil(config.min_coverage * len(rows)),
                 on_progress=lambda n: journal.write("progress", stage="compare", done=n, total=len(rows)),
             )
         asked = [labels[i] for i in rows]
@@ -246,7 +294,7 @@ class GrievanceClassifier:
             list(self.label2id), config.compare_with, rows, asked, probabilities[rows], answers
         )
         rules = gate_rules(config)
-        with disk_errors():
+        with resource_errors():
             save_comparison(journal.folder / "comparison.parquet", comparison, rules)
         verdict = replace(decide(comparison, rules), served=served)
         if served and released and served.revision != released.revision:
@@ -258,14 +306,16 @@ class GrievanceClassifier:
             verdict = replace(verdict, warnings=(warning,))
         return verdict
 
-    def released_answers(self, config: BaseConfig, revision: str, test_set: datasets.Dataset) -> list[Answer]:
-        """Score the released model here, on the tokenised test set.
+    def released_answers(self, config: BaseConfig, revision: str, test: datasets.Dataset) -> list[Answer]:
+        """Score the released model here, with its own tokenizer.
 
         Raises:
             ComparisonError: it can't be loaded, or knows other labels.
         """
         try:
-            model, _ = load_classifier(config.hub_model_id, self.api.token, revision=revision)
+            model, tokenizer = load_classifier(
+                config.hub_model_id, self.api.token, revision=revision, setting="HUB_MODEL_ID"
+            )
         except CheckpointError as error:
             raise ComparisonError(f"The released model can't be scored here: {error}") from error
         if model.config.id2label != self.id2label:
@@ -274,7 +324,7 @@ class GrievanceClassifier:
                 f"{', '.join(model.config.id2label.values())}: not those of LABEL={config.label}. "
                 "Is HUB_MODEL_ID the right one?"
             )
-        return answers_of(predict(model, test_set, config))
+        return answers_of(predict(model, self.tokenize_dataset(test, tokenizer), config))
 
     def cut(self, texts: Sequence[str]) -> list[str]:
         """Each text as far as training reads it: an API that fails on longer ones is not the worse for it."""

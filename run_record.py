@@ -132,11 +132,13 @@ class RuleResult:
 
 
 @dataclass(frozen=True)
-class ServedVersion:
-    """The version that an API says it has loaded: its tag, if it has one, and its commit."""
+class Version:
+    """A version of the model: its tag, if it has one, its commit, and what became of it, if known."""
 
     tag: str | None
     revision: str
+    verified: bool = False
+    given_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Verdict:
     interval: tuple[float, float] | None = None
     probability_of_gain: float | None = None
     mcnemar_p: float | None = None
-    served: ServedVersion | None = None
+    served: Version | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -14,7 +14,7 @@ import transformers
 from huggingface_hub import HfApi
 
 from configs import BaseConfig, get_config
-from errors import Interrupted, RetrainError, disk_errors
+from errors import Interrupted, RetrainError, resource_errors
 from lifecycle.hub_client import check_token, configure_hub_client
 from lifecycle.supervisor import interruptible
 from load_dataset import load_splits
@@ -34,7 +34,7 @@ def run_training(config: BaseConfig, tracker: Tracker, journal: Journal) -> Verd
     check_token(api)
 
     journal.write("stage", name="load data")
-    with disk_errors():
+    with resource_errors():
         splits = load_splits(api, config.dataset_repo_id, config.label2id, config.dataset_revision)
     journal.write("dataset", **vars(splits.info))
     tracker.log_dataset(splits.info)

@@ -99,8 +99,8 @@ def first_release(repo_id: str, *, allowed: bool) -> Verdict:
     return Verdict(
         "inconclusive",
         (
-            f"{repo_id} holds no model, so there is nothing to compare with. If this is the first release, "
-            "set ALLOW_FIRST_RELEASE=true; otherwise check HUB_MODEL_ID.",
+            f"{repo_id} holds no model that HF_TOKEN may see, so there is nothing to compare with. If this "
+            "is the first release, set ALLOW_FIRST_RELEASE=true; otherwise check HUB_MODEL_ID and the token.",
         ),
     )
 
@@ -249,7 +249,8 @@ def _apply(rules: GateRules, evidence: Evidence, names: Sequence[str]) -> list[R
             RuleResult(
                 "MIN_F1_MACRO",
                 high,
-                f"Its macro F1 is {'not ' if high else ''}below the floor of {rules.min_f1_macro:.4f}.",
+                f"Its macro F1 of {evidence.f1_candidate:.4f} is {'not ' if high else ''}below the floor of "
+                f"{rules.min_f1_macro:.4f}.",
             )
         )
     if rules.max_class_recall_drop is not None:

@@ -15,12 +15,13 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from errors import ComparisonError
-from run_record import Answer, ServedVersion
+from run_record import Answer, Version
 
-BATCH_SIZE = 16
+BATCH_SIZE = 8  # four such requests wait for each other in an API that computes one at a time
 REQUESTS_AT_A_TIME = 4
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and without a byte of the answer
 LONGEST_RETRY_AFTER = 60  # seconds
+REFUSALS = (400, 413, 415, 422)  # how an API says that it does not take what it is sent
 SECONDS_BETWEEN_LOOKS = 1.0
 # Stages of a Space that end by themselves in one that answers; a request wakes a sleeping one.
 WAKING_STAGES = ("SLEEPING", "BUILDING", "APP_STARTING", "RUNNING_BUILDING", "RUNNING_APP_STARTING")
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 class _RefusedError(Exception):
     """The API answered, but not with predictions. `by_kind`: it would refuse every list alike."""
 
-    def __init__(self, cause: str, *, by_kind: bool = True) -> None:
+    def __init__(self, cause: str, *, by_kind: bool = False) -> None:
         super().__init__(cause)
         self.by_kind = by_kind
 
@@ -56,7 +57,7 @@ class LiveModel:
         self.session = requests.Session()
         retry = Retry(
             total=3,
-            read=1,  # a model that hangs once may be waking up; twice is enough
+            read=0,  # a list that is not answered is asked for once more, text by text
             backoff_factor=0.5,
             backoff_jitter=0.5,
             status_forcelist=(429, 502, 503, 504),
@@ -72,26 +73,35 @@ class LiveModel:
         self._takes_lists = threading.Event()
         self._takes_lists.set()
 
-    def served_version(self) -> ServedVersion | None:
+    def served_version(self) -> Version | None:
         """The version that the API says it has loaded (`GET /`); None where it does not tell or answer."""
         try:
             about = self.session.get(urljoin(self.endpoint, "/"), timeout=self.timeout).json()
             revision, tag = about.get("model_revision"), about.get("model_version")
         except (requests.RequestException, ValueError, AttributeError):
             return None
-        return ServedVersion(tag and str(tag), str(revision)) if revision else None
+        return Version(tag and str(tag), str(revision)) if revision else None
 
     def wake(self, stage: Callable[[], str], patience_minutes: float) -> None:
-        """Knock at a Space that sleeps or starts until its stage is another, or the patience is over."""
+        """Knock at a Space that sleeps, starts or loads its model until it is ready, or patience is over."""
         deadline = time.monotonic() + patience_minutes * 60
-        while (now := stage()) in WAKING_STAGES and time.monotonic() < deadline:
-            logger.info("The inference Space is %s: waiting for it", now)
-            self.served_version()
+        while time.monotonic() < deadline:
+            now, loading = stage(), self._is_loading()  # which is a knock, too
+            if now not in WAKING_STAGES and not loading:
+                return
+            logger.info("The inference Space is %s and not ready: waiting for it", now)
             time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _is_loading(self) -> bool:
+        """Whether the API says (503) that its model is still being loaded."""
+        try:
+            return self.session.get(urljoin(self.endpoint, "/"), timeout=self.timeout).status_code == 503
+        except requests.RequestException:
+            return False
 
     def ask_one_version(
         self, texts: Sequence[str], *, failures_allowed: int, on_progress: Callable[[int], None]
-    ) -> tuple[list[Answer], ServedVersion | None]:
+    ) -> tuple[list[Answer], Version | None]:
         """Ask as `ask` does; returns the answers and the version that gave all of them, if the API tells it.
 
         Answers during which the version changed are void, and all is asked once more.
@@ -125,6 +135,7 @@ class LiveModel:
         """
         if not texts:
             return []
+        self._takes_lists.set()
         answers: list[Answer] = [Answer(error="not asked, after too many failures")] * len(texts)
         done, failed, lock = 0, 0, threading.Lock()
 
@@ -171,7 +182,7 @@ class LiveModel:
             try:
                 return self._post(list(texts))
             except requests.RequestException as error:
-                return [Answer(error=_cause(error))] * len(texts)
+                logger.info("The API did not answer a list (%s): asking one by one", _cause(error))
             except _RefusedError as error:
                 logger.info("The API refused a list (%s): asking one by one", error)
                 if error.by_kind:
@@ -185,7 +196,8 @@ class LiveModel:
             try:
                 answers += self._post(text)
             except requests.RequestException as error:
-                answers.append(Answer(error=_cause(error)))
+                lost = Answer(error=_cause(error))
+                return answers + [lost] * (len(texts) - len(answers))  # the others would be lost, too
             except _RefusedError as error:
                 answers.append(Answer(error=str(error)))
         return answers
@@ -194,7 +206,7 @@ class LiveModel:
         began = time.monotonic()
         response = self.session.post(self.endpoint, json={"text": text}, timeout=self.timeout)
         if not response.ok:
-            raise _RefusedError(f"status {response.status_code}", by_kind=response.status_code < 500)
+            raise _RefusedError(f"status {response.status_code}", by_kind=response.status_code in REFUSALS)
         try:
             body = response.json()
         except (json.JSONDecodeError, requests.JSONDecodeError):
@@ -202,9 +214,9 @@ class LiveModel:
             raise _RefusedError(f"no JSON but {kind}") from None
         answers, expected = (body, len(text)) if isinstance(text, list) else ([body], 1)
         if not isinstance(answers, list) or len(answers) != expected:
-            raise _RefusedError("JSON of another shape")
+            raise _RefusedError("JSON of another shape", by_kind=True)
         if not any(isinstance(answer, dict) and isinstance(answer.get("label"), str) for answer in answers):
-            raise _RefusedError("JSON without a label")
+            raise _RefusedError("JSON without a label", by_kind=True)
         seconds = (time.monotonic() - began) / expected
         return [self._read(answer, seconds) for answer in answers]
 
@@ -213,14 +225,10 @@ class LiveModel:
         if not isinstance(label, str) or label not in self.label2id:
             return Answer(error="unknown label")
         confidence = answer.get("confidence")
-        if confidence is not None and not (
-            isinstance(confidence, int | float) and not isinstance(confidence, bool) and 0 <= confidence <= 1
-        ):
+        if confidence is not None and not _is_share(confidence):
             return Answer(error="confidence outside 0 to 1")
         scores = answer.get("scores")
-        every_class = isinstance(scores, dict) and all(
-            isinstance(scores.get(name), int | float) for name in self.label2id
-        )
+        every_class = isinstance(scores, dict) and all(_is_share(scores.get(name)) for name in self.label2id)
         in_id_order = sorted(self.label2id, key=self.label2id.__getitem__)
         return Answer(
             self.label2id[label],
@@ -228,6 +236,10 @@ class LiveModel:
             seconds,
             tuple(float(scores[name]) for name in in_id_order) if every_class else None,
         )
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _cause(error: requests.RequestException) -> str:

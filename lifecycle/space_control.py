@@ -1,10 +1,14 @@
 """Restarts, pauses and looks at Spaces. Knows the Hub, and nothing of the run."""
 
+import logging
 from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi, SpaceStage
+from huggingface_hub.utils import httpx
 
 from errors import HubError, RolloutError, hub_errors
+
+logger = logging.getLogger(__name__)
 
 # Stages in which somebody else is already restarting or stopping the Space.
 _ON_THE_WAY = {
@@ -29,13 +33,16 @@ def pause_space(api: HfApi, space_id: str) -> None:
 
 
 def restart_space(api: HfApi, space_id: str) -> None:
-    """Restart a Space.
+    """Restart a Space. An answer that is lost is no failure: whether it restarted will be seen.
 
     Raises:
         RolloutError: the Hub refused, also after retries.
     """
     with hub_errors("restart the Space", space_id, RolloutError):
-        api.restart_space(space_id)
+        try:
+            api.restart_space(space_id)
+        except httpx.TransportError as error:
+            logger.warning("The restart of %s was not answered (%s)", space_id, type(error).__name__)
 
 
 def space_stage(api: HfApi, space_id: str) -> str:
@@ -52,7 +59,9 @@ def is_private_space_at(api: HfApi, space_id: str, url: str) -> bool:
     with hub_errors("read the Space", space_id):
         info = api.space_info(space_id)
     domains = info.runtime.raw.get("domains", []) if info.runtime else []
-    return bool(info.private) and urlsplit(url).netloc in [each["domain"] for each in domains]
+    parts = urlsplit(url)
+    is_safe = parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost")
+    return bool(info.private) and is_safe and parts.netloc in [each["domain"] for each in domains]
 
 
 def is_being_replaced(api: HfApi, space_id: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from errors import Interrupted
+from errors import OUT_OF_MEMORY, Interrupted
 from run_record import Journal
 
 GRACE_SECONDS = 7.0  # the platform gives ten between SIGTERM and SIGKILL
@@ -83,10 +83,7 @@ def end_child(child: subprocess.Popen[str]) -> None:
 def explain_exit(returncode: int) -> tuple[str, str]:
     """Outcome and reason of a training process that ended without saying why."""
     if returncode == -signal.SIGKILL:
-        return "failed", (
-            "The training process was killed, most likely because memory ran out. Lower TRAIN_BATCH_SIZE, "
-            "EVAL_BATCH_SIZE or MAX_LENGTH, or choose hardware with more memory."
-        )
+        return "failed", f"The training process was killed, most likely for its memory. {OUT_OF_MEMORY}"
     if returncode < 0:
         return (
             "failed",

@@ -150,6 +150,7 @@ def chosen_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     names = (
         "NUM_TRAIN_EPOCHS TRAIN_BATCH_SIZE EVAL_BATCH_SIZE LEARNING_RATE WEIGHT_DECAY EVAL_STEPS FOCAL_GAMMA "
         "EARLY_STOPPING_PATIENCE FOCAL_ALPHA MAX_LENGTH SEED DEPLOYED_SAMPLE_SIZE DECISION_THRESHOLD "
-        "MIN_COVERAGE OMP_NUM_THREADS"
+        "MIN_COVERAGE DECISION_CONFIDENCE MIN_F1_MACRO MAX_CLASS_RECALL_DROP COMPARE_WITH "
+        "ROLLOUT_TIMEOUT_MINUTES OMP_NUM_THREADS"
     )
     return {name: environ[name] for name in names.split() if environ.get(name)}

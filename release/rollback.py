@@ -1,5 +1,6 @@
 """The way back, and the end of what a run that was cut short has left half done."""
 
+import re
 from collections.abc import Callable
 
 from huggingface_hub import HfApi
@@ -7,42 +8,48 @@ from huggingface_hub import HfApi
 from configs import BaseConfig
 from errors import ReleaseError, RetrainError, RolledBackError, RolloutError
 from release.model_release import finish_release, restore_version
-from release.rollout import Canary, Service, roll_out
-from release.versions import is_verified, list_versions, mark_verified, published_head, read_metadata
-from run_record import Journal, Release, ServedVersion
+from release.rollout import ANY_ANSWER, Canary, Service, roll_out
+from release.versions import (
+    GIVEN_UP,
+    VERIFIED,
+    history,
+    list_versions,
+    mark,
+    published_head,
+    read_metadata,
+)
+from run_record import Journal, Release, Version
 
-# Without what a model gave here, all that can be asked is that it answers.
-ANY_ANSWER = Canary(["नमस्कार"], [None])
+ExpectedOf = Callable[[Version], Canary]  # what a version must answer to some test texts
 
 
 def roll_back(
     api: HfApi,
-    repo_id: str,
+    config: BaseConfig,
     service: Service,
-    to: ServedVersion,
+    to: Version,
     *,
-    head: str | None,
     cause: str,
-    timeout_minutes: float,
-    canary: Canary = ANY_ANSWER,
+    expected_of: ExpectedOf,
     on_state: Callable[[str], None] = lambda state: None,
 ) -> Release:
-    """Restore an earlier version on top of `head`, restart the Space, and see that it serves it.
+    """Restore an earlier version, restart the Space, and see that it serves it.
 
     Raises:
         RolloutError: that failed too; says in which state everything is, and the commands that mend it.
     """
+    repo_id, name = config.hub_model_id, to.tag or to.revision
     try:
-        restored = restore_version(api, repo_id, to, head=head, cause=cause)
-        roll_out(service, restored, canary, timeout_minutes=timeout_minutes, on_state=on_state)
-        mark_verified(api, repo_id, restored.version_tag, restored.revision)
+        restored = restore_version(api, repo_id, to, cause=cause)
+        minutes = config.rollout_timeout_minutes
+        roll_out(service, restored, expected_of(to), timeout_minutes=minutes, on_state=on_state)
     except RetrainError as error:
-        name = to.tag or to.revision
         raise RolloutError(
             f"Going back to {name} failed too: {error} {_state(api, repo_id, service)} When the cause is "
             "mended:\n  python -m release.rollout versions\n"
             f"  python -m release.rollout rollback --to {name}"
         ) from error
+    mark(api, repo_id, VERIFIED, restored.version_tag, restored.revision)
     return restored
 
 
@@ -51,14 +58,14 @@ def bring_into_service(
     config: BaseConfig,
     service: Service,
     release: Release,
-    previous: ServedVersion | None,
-    before: Canary,
-    after: Canary,
+    previous: Version | None,
+    canary: Canary,
+    expected_of: ExpectedOf,
     journal: Journal,
 ) -> None:
     """Roll a release out; where it does not come up, bring the previous version back.
 
-    before, after: how the previous version and the release are recognised.
+    canary, expected_of: what the release, and an earlier version, must answer.
 
     Raises:
         RolledBackError: the previous version serves again.
@@ -68,22 +75,24 @@ def bring_into_service(
     def on_state(state: str) -> None:
         journal.write("progress", stage="roll out", state=state)
 
-    minutes = config.rollout_timeout_minutes
     try:
-        roll_out(service, release, after, timeout_minutes=minutes, on_state=on_state)
+        roll_out(service, release, canary, timeout_minutes=config.rollout_timeout_minutes, on_state=on_state)
     except RolloutError as error:
         if previous is None:
             raise RolloutError(f"{error} There is no version before it to go back to.") from error
+        mark(api, config.hub_model_id, GIVEN_UP, release.version_tag, release.revision)
         journal.write("stage", name="roll back")
+        if (newest := list_versions(api, config.hub_model_id)[0].tag) != release.version_tag:
+            raise RolloutError(
+                f"{error} Nothing was rolled back: {newest} was released by somebody else meanwhile."
+            ) from error
         restored = roll_back(
             api,
-            config.hub_model_id,
+            config,
             service,
             previous,
-            head=release.revision,
             cause=str(error),
-            timeout_minutes=minutes,
-            canary=before,
+            expected_of=expected_of,
             on_state=on_state,
         )
         journal.write("restored", **vars(restored))
@@ -92,40 +101,49 @@ def bring_into_service(
             f"{previous.tag or previous.revision} was restored as {restored.version_tag} and serves. "
             f"Look at the log of {service.space_id} before the next run."
         ) from error
-    mark_verified(api, config.hub_model_id, release.version_tag, release.revision)
+    mark(api, config.hub_model_id, VERIFIED, release.version_tag, release.revision)
 
 
-def finish_earlier_release(api: HfApi, config: BaseConfig, service: Service, journal: Journal) -> None:
+def finish_earlier_release(
+    api: HfApi, config: BaseConfig, service: Service, expected_of: ExpectedOf, journal: Journal
+) -> None:
     """Finish a release that a run was killed in, or revert it where it does not come up; a warning says so.
+
+    Versions that are not ours (their metadata.json names another tag, or none) are left alone.
 
     Raises:
         RolloutError: it could be neither finished nor reverted.
     """
-    repo_id, minutes = config.hub_model_id, config.rollout_timeout_minutes
+    repo_id = config.hub_model_id
     tagged = finish_release(api, repo_id)
     versions = list_versions(api, repo_id)
-    if not versions or is_verified(api, repo_id, versions[0]):
+    if not versions or versions[0].verified:
         return
-    newest = versions[0]
-    release = tagged or Release(str(newest.tag), newest.revision, None, "")
+    newest, *earlier = versions
+    if read_metadata(api, repo_id, newest.revision).get("version_tag") != newest.tag:
+        return
     cut_short = f"An earlier run was cut short in the release of {newest.tag}"
-    try:
-        roll_out(service, release, ANY_ANSWER, timeout_minutes=minutes)
-    except RolloutError as error:
-        if len(versions) == 1:
-            journal.warn(f"{cut_short}: {error} There is no version before it to go back to.")
+    cause = "it was given up"
+    if not newest.given_up:
+        release = tagged or Release(str(newest.tag), newest.revision, None, "")
+        try:
+            roll_out(service, release, expected_of(newest), timeout_minutes=config.rollout_timeout_minutes)
+        except RolloutError as error:
+            cause = str(error)
+        else:
+            mark(api, repo_id, VERIFIED, newest.tag, newest.revision)
+            journal.warn(f"{cut_short}: {'its tag was made, and ' if tagged else ''}the Space serves it now.")
             return
-        head, _ = published_head(api, repo_id)
-        restored = roll_back(
-            api, repo_id, service, versions[1], head=head, cause=str(error), timeout_minutes=minutes
-        )
-        journal.warn(
-            f"{cut_short}, which does not come up ({error}): {versions[1].tag} was restored as "
-            f"{restored.version_tag} and serves."
-        )
+    last_good = next((version for version in earlier if version.verified), None)
+    if last_good is None:
+        journal.warn(f"{cut_short}, and {cause}; no earlier version is known to have served.")
         return
-    mark_verified(api, repo_id, str(newest.tag), newest.revision)
-    journal.warn(f"{cut_short}: {'its tag was made, and ' if tagged else ''}the Space serves it now.")
+    mark(api, repo_id, GIVEN_UP, newest.tag, newest.revision)
+    restored = roll_back(api, config, service, last_good, cause=cause, expected_of=expected_of)
+    journal.warn(
+        f"{cut_short}, which does not come up ({cause}): {last_good.tag} was restored as "
+        f"{restored.version_tag} and serves."
+    )
 
 
 def _state(api: HfApi, repo_id: str, service: Service) -> str:
@@ -143,15 +161,14 @@ def _state(api: HfApi, repo_id: str, service: Service) -> str:
 def show_versions(api: HfApi, config: BaseConfig, service: Service) -> str:
     """A table of the versions, the newest first: tag, macro F1, date, data set, and which one serves now."""
     served = service.served_version()
-    lines = [f"{'version':<18} {'macro F1':>8}  {'released (UTC)':<20} {'data set':<44} serving"]
-    for version in list_versions(api, config.hub_model_id):
-        told = read_metadata(api, config.hub_model_id, version.revision)
+    lines = [f"{'version':<18} {'macro F1':>8}  {'released (UTC)':<20} {'data set':<44} notes"]
+    for version, told in history(api, config.hub_model_id, most=50):
         f1 = told.get("eval_metrics", {}).get("f1_macro")
         data = told.get("dataset", {})
         dataset = f"{data.get('repo_id', '?')} {data.get('version_tag') or str(data.get('revision'))[:12]}"
-        notes = ["now"] if served and served.revision == version.revision else []
-        if restored := told.get("restored_from"):
-            notes.append(f"restored from {restored}")
+        notes = ["serves now"] if served and served.revision == version.revision else []
+        notes += ["given up"] if version.given_up else []
+        notes += [f"restored from {told['restored_from']}"] if "restored_from" in told else []
         lines.append(
             f"{version.tag:<18} {'?' if f1 is None else format(f1, '.4f'):>8}  "
             f"{str(told.get('timestamp_utc', '?'))[:19]:<20} {dataset:<44} {', '.join(notes)}"
@@ -160,29 +177,25 @@ def show_versions(api: HfApi, config: BaseConfig, service: Service) -> str:
 
 
 def roll_back_by_hand(api: HfApi, config: BaseConfig, service: Service, to: str | None) -> str:
-    """Restore the version `to`, or the one that the newest replaced, and see that it serves.
+    """Restore the version `to` (a tag or a commit), or the one that the newest replaced; see that it serves.
 
     Raises:
         ReleaseError: there is no such version.
-        RolloutError: see release.rollback.roll_back.
+        RolloutError: see roll_back.
     """
     versions = {version.tag: version for version in list_versions(api, config.hub_model_id)}
     if to is None and versions:
         newest = next(iter(versions.values()))
         to = read_metadata(api, config.hub_model_id, newest.revision).get("previous_version")
-    if to not in versions:
+    chosen = versions.get(to)
+    if chosen is None and to and re.fullmatch(r"[0-9a-f]{40}", to):
+        chosen = Version(None, to)
+    if chosen is None:
         raise ReleaseError(
             f"{config.hub_model_id} has no version {to or 'before the newest'}. It has: "
             f"{', '.join(str(tag) for tag in versions) or 'none'}."
         )
     restored = roll_back(
-        api,
-        config.hub_model_id,
-        service,
-        versions[to],
-        head=published_head(api, config.hub_model_id)[0],
-        cause="by hand",
-        timeout_minutes=config.rollout_timeout_minutes,
-        on_state=print,
+        api, config, service, chosen, cause="by hand", expected_of=lambda version: ANY_ANSWER, on_state=print
     )
     return f"{to} was restored as {restored.version_tag}, and {config.space_repo_id} serves it."

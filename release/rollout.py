@@ -14,11 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from huggingface_hub import HfApi
-
-from configs import get_config
 from errors import RetrainError, RolloutError
-from run_record import Answer, Release, ServedVersion
+from run_record import Answer, Release, Version
 
 SECONDS_BETWEEN_LOOKS = 1.0
 # Hardware and precision differ between the Space that trained and the one that serves.
@@ -27,6 +24,7 @@ SLOWER_AT_MOST = 3.0
 NOTICEABLE_SECONDS = 0.05  # below it a latency is noise
 # Looks in a row at something that does not pass by itself, before it is believed.
 LOOKS_TO_BELIEVE = 5
+SECONDS_OF_OLD_STAGE = 60.0
 BROKEN_STAGES = ("RUNTIME_ERROR", "BUILD_ERROR", "CONFIG_ERROR", "NO_APP_FILE")
 
 
@@ -37,7 +35,7 @@ class Service:
     space_id: str
     restart: Callable[[], None]
     stage: Callable[[], str]
-    served_version: Callable[[], ServedVersion | None]
+    served_version: Callable[[], Version | None]
     ask: Callable[[Sequence[str]], Sequence[Answer]]
 
 
@@ -53,9 +51,8 @@ class Canary:
     seconds: float | None = None
 
 
-def answers_as_canary(texts: Sequence[str], answers: Sequence[Answer]) -> Canary:
-    """What a version answers now, so that it can be recognised later."""
-    return Canary(texts, [answer.scores for answer in answers], median_seconds(answers))
+# Where no scores are known, all that can be asked is that it answers.
+ANY_ANSWER = Canary(["नमस्कार"], [None])
 
 
 def median_seconds(answers: Sequence[Answer]) -> float | None:
@@ -64,12 +61,10 @@ def median_seconds(answers: Sequence[Answer]) -> float | None:
     return median(times) if times else None
 
 
-def canary_fault(canary: Canary, answers: Sequence[Answer]) -> str | None:
-    """How the answers are not those of the version in question; None if they are. A pure function."""
+def wrong_answer(canary: Canary, answers: Sequence[Answer]) -> str | None:
+    """How the answers can't be those of the version in question; None if they can. A pure function."""
     for number, (expected, answer) in enumerate(zip(canary.scores, answers, strict=True)):
-        if answer.label is None:
-            return f"test text {number} is not answered: {answer.error}"
-        if expected is None:
+        if answer.label is None or expected is None:
             continue
         best, second = sorted(expected, reverse=True)[:2]
         if expected[answer.label] < best and best - second > SCORE_TOLERANCE:
@@ -77,6 +72,14 @@ def canary_fault(canary: Canary, answers: Sequence[Answer]) -> str | None:
         off = max(abs(a - b) for a, b in zip(answer.scores, expected, strict=True)) if answer.scores else 0.0
         if off > SCORE_TOLERANCE:
             return f"the scores of test text {number} are off by {off:.3f}"
+    return None
+
+
+def not_ready(canary: Canary, answers: Sequence[Answer]) -> str | None:
+    """What a version may still lack that has just started: every answer, and in time. A pure function."""
+    missing = [answer.error for answer in answers if answer.label is None]
+    if missing:
+        return f"{len(missing)} of {len(answers)} test texts are not answered: {missing[0]}"
     now = median_seconds(answers)
     if canary.seconds and now and now > SLOWER_AT_MOST * max(canary.seconds, NOTICEABLE_SECONDS):
         return f"a text takes {now:.2f} s, and took {canary.seconds:.2f} s before"
@@ -100,26 +103,30 @@ def roll_out(
         RolloutError: it could not be restarted, is broken, serves something else, or took too long.
     """
     service.restart()
-    deadline = time.monotonic() + timeout_minutes * 60
-    last, hopeless_looks = "", 0
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    last, first_stage, looks = "", None, 0
+    while time.monotonic() < began + timeout_minutes * 60:
         stage, served = service.stage(), service.served_version()
-        state, hopeless = f"stage {stage}", stage in BROKEN_STAGES
-        if served:
-            state += f", serving {served.tag or served.revision[:12]}"
+        first_stage = first_stage or stage
+        state = f"stage {stage}" + (f", serving {served.tag or served.revision[:12]}" if served else "")
+        # Right after a restart the stage may still be that of before.
+        is_news = stage != first_stage or time.monotonic() > began + SECONDS_OF_OLD_STAGE
+        hopeless = stage in BROKEN_STAGES and is_news
         may_be_it = served.revision == release.revision if served else stage == "RUNNING"
         if may_be_it:
-            fault = canary_fault(canary, service.ask(canary.texts))
-            if fault is None:
+            answers = service.ask(canary.texts)
+            wrong, lacking = wrong_answer(canary, answers), not_ready(canary, answers)
+            if not (wrong or lacking):
                 on_state(f"{state}, answering as it should")
                 return
+            state += f", but {wrong or lacking}"
             # From the version itself a wrong answer is final; otherwise the old one may still be there.
-            state, hopeless = f"{state}, but {fault}", served is not None
+            hopeless = hopeless or bool(wrong and served)
         if state != last:
             on_state(state)
         last = state
-        hopeless_looks = hopeless_looks + 1 if hopeless else 0
-        if hopeless_looks >= LOOKS_TO_BELIEVE:
+        looks = looks + 1 if hopeless else 0
+        if looks >= LOOKS_TO_BELIEVE:
             break
         time.sleep(SECONDS_BETWEEN_LOOKS)
     raise RolloutError(f"{service.space_id} does not serve {release.version_tag} (last seen: {last}).")
@@ -127,7 +134,7 @@ def roll_out(
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """`versions` and `rollback [--to TAG]`, with the settings of the job; returns what went wrong."""
-    from inference_service import live_model, service
+    from inference_service import connect
     from release.rollback import roll_back_by_hand, show_versions
 
     parser = argparse.ArgumentParser(prog="python -m release.rollout")
@@ -137,9 +144,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
     rollback.add_argument("--to", metavar="TAG", help="unless given, the version that the newest replaced")
     options = parser.parse_args(arguments)
     try:
-        config = get_config(environ)
-        api = HfApi(token=config.hf_token.get_secret_value())
-        space = service(api, config, live_model(api, config))
+        api, config, space = connect(environ)
         if options.command == "versions":
             print(show_versions(api, config, space))
         else:

@@ -1,4 +1,8 @@
-"""What stands in a model repository: its head, its version tags, and what a version tells of itself."""
+"""What stands in a model repository: its head, its version tags, and what a version tells of itself.
+
+A version is a tag v{YYYYMMDD}_{HHMMSS}. Beside it stands verified/TAG once it has come into service, and
+given-up/TAG once it was found not to: a run may be killed between the release and either of them.
+"""
 
 import json
 import logging
@@ -9,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 
 from errors import HubError, hub_errors
-from run_record import ServedVersion
+from run_record import Version
 
 VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
-VERIFIED = "verified/"
+VERIFIED, GIVEN_UP = "verified/", "given-up/"
 
 logger = logging.getLogger(__name__)
 
@@ -31,34 +35,50 @@ def published_head(api: HfApi, repo_id: str) -> tuple[str | None, bool]:
     return info.sha, "config.json" in files and any(name.endswith((".safetensors", ".bin")) for name in files)
 
 
-def list_versions(api: HfApi, repo_id: str) -> list[ServedVersion]:
+def list_versions(api: HfApi, repo_id: str) -> list[Version]:
     """The versions by the time in their tags, the newest first; the Hub's own order means nothing."""
     with hub_errors("read the tags of", repo_id):
         try:
             tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}
         except RepositoryNotFoundError:
             return []
-    return [ServedVersion(name, tags[name]) for name in sorted(tags, reverse=True) if VERSION_TAG.match(name)]
+    return [
+        Version(name, tags[name], verified=f"{VERIFIED}{name}" in tags, given_up=f"{GIVEN_UP}{name}" in tags)
+        for name in sorted(filter(VERSION_TAG.match, tags), reverse=True)
+    ]
+
+
+def mark(api: HfApi, repo_id: str, kind: str, tag: str | None, revision: str) -> None:
+    """Leave VERIFIED or GIVEN_UP beside a version. Should the Hub refuse, the next run looks once more."""
+    try:
+        with hub_errors(f"mark {tag} as {kind.rstrip('/')} in", repo_id):
+            api.create_tag(repo_id, tag=f"{kind}{tag}", revision=revision, exist_ok=True)
+    except HubError as error:
+        logger.warning("%s", error)
 
 
 def read_metadata(api: HfApi, repo_id: str, revision: str | None = None) -> dict[str, Any]:
-    """metadata.json of a version (main's unless given), {} where there is none."""
+    """metadata.json of a version (main's unless given), {} where there is none that can be read."""
     with hub_errors("read metadata.json of", repo_id):
         try:
             file = api.hf_hub_download(repo_id, "metadata.json", revision=revision)
-        except EntryNotFoundError:
+            found = json.loads(Path(file).read_text(encoding="utf-8"))
+        except (RemoteEntryNotFoundError, RepositoryNotFoundError):
             return {}
-    found = json.loads(Path(file).read_text(encoding="utf-8"))
+        except ValueError:
+            logger.warning("metadata.json of %s at %s is not JSON: it is passed over", repo_id, revision)
+            return {}
     return found if isinstance(found, dict) else {}
 
 
 def next_version_tag(now: datetime, taken: Iterable[str | None]) -> str:
-    """v{YYYYMMDD}_{HHMMSS} in UTC, the next free second."""
-    held = set(taken)
-    moment = now.astimezone(UTC)
-    while (tag := f"v{moment:%Y%m%d_%H%M%S}") in held:
-        moment += timedelta(seconds=1)
-    return tag
+    """v{YYYYMMDD}_{HHMMSS} in UTC, later than all that are taken: the inference Space serves the newest."""
+    tag = f"{now.astimezone(UTC):v%Y%m%d_%H%M%S}"
+    newest = max((name for name in taken if name and VERSION_TAG.match(name)), default="")
+    if tag > newest:
+        return tag
+    following = datetime.strptime(newest, "v%Y%m%d_%H%M%S").replace(tzinfo=UTC) + timedelta(seconds=1)
+    return f"{following:v%Y%m%d_%H%M%S}"
 
 
 def free_version_tag(api: HfApi, repo_id: str) -> str:
@@ -66,16 +86,6 @@ def free_version_tag(api: HfApi, repo_id: str) -> str:
     return next_version_tag(datetime.now(UTC), (version.tag for version in list_versions(api, repo_id)))
 
 
-def mark_verified(api: HfApi, repo_id: str, version_tag: str, revision: str) -> None:
-    """Leave a tag beside that of a version once it has come into service: a run may be killed before that."""
-    try:
-        with hub_errors("mark the version as verified in", repo_id):
-            api.create_tag(repo_id, tag=f"{VERIFIED}{version_tag}", revision=revision, exist_ok=True)
-    except HubError as error:  # it does serve; the next run will only look once more
-        logger.warning("%s", error)
-
-
-def is_verified(api: HfApi, repo_id: str, version: ServedVersion) -> bool:
-    """Whether a version has come into service once."""
-    with hub_errors("read the tags of", repo_id):
-        return f"{VERIFIED}{version.tag}" in [tag.name for tag in api.list_repo_refs(repo_id).tags]
+def history(api: HfApi, repo_id: str, most: int = 10) -> list[tuple[Version, dict[str, Any]]]:
+    """The newest versions, each with its metadata.json."""
+    return [(v, read_metadata(api, repo_id, v.revision)) for v in list_versions(api, repo_id)[:most]]

@@ -26,6 +26,7 @@ from rehearsal.sample_data import make_grievances  # noqa: E402
 from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
 from rehearsal.world import push_splits  # noqa: E402
 from release.versions import list_versions  # noqa: E402
+from run_record import Version  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
 SOURCE = Path(__file__).parent.parent
@@ -99,37 +100,41 @@ class LiveAPI:
         one = {"label": "NORMAL", "confidence": 0.9, "scores": {"NORMAL": 0.9}}
         return 200, one if isinstance(text, str) else [one] * len(text)
 
-    def serve_newest(self, api: HfApi, repo_id: str) -> None:
-        """From now on answer as the newest version of a repository does, as soon as it is tagged."""
-        loaded: dict[str, Any] = {}
+    def serve_newest(self, hub: LocalHub, repo_id: str, space_id: str) -> None:
+        """From now on be the inference Space, which loads the newest version at each of its restarts."""
+        api = HfApi(endpoint=hub.url, token=CITY)
+        restart = ("POST", f"/api/spaces/{space_id}/restart", 200)
+        loaded: dict[int, tuple[Version, Any]] = {}
         lock = threading.Lock()
 
-        def classifier() -> Any:
+        def current() -> tuple[Version, Any] | None:
             with lock:
-                version = list_versions(api, repo_id)[0]
-                if version.revision not in loaded:
-                    folder = api.snapshot_download(repo_id, revision=version.revision)
-                    loaded[version.revision] = pipeline("text-classification", folder, top_k=None)
-                return loaded[version.revision]
+                restarts = sum((r.method, r.path, r.status) == restart for r in list(hub.requests))
+                if restarts not in loaded and (versions := list_versions(api, repo_id)):
+                    folder = api.snapshot_download(repo_id, revision=versions[0].revision)
+                    loaded[restarts] = versions[0], pipeline("text-classification", folder, top_k=None)
+                return loaded.get(restarts)
 
         def about() -> dict[str, Any]:
-            version = next(iter(list_versions(api, repo_id)), None)
-            return {"model_version": version.tag, "model_revision": version.revision} if version else {}
+            served = current()
+            return {"model_version": served[0].tag, "model_revision": served[0].revision} if served else {}
 
         def answer(text: str | list[str]) -> tuple[int, Any]:
-            if not list_versions(api, repo_id):
+            served = current()
+            if served is None:
                 return 503, {}
-            model = classifier()
             texts = [text] if isinstance(text, str) else text
             with lock:
                 scored = [
-                    {each["label"]: each["score"] for each in one} for one in model(texts, truncation=True)
+                    {each["label"]: each["score"] for each in one}
+                    for one in served[1](texts, truncation=True)
                 ]
             answers = [{"label": max(s, key=lambda name: s[name]), "scores": s} for s in scored]
             answers = [a | {"confidence": a["scores"][a["label"]]} for a in answers]
             return 200, answers if isinstance(text, list) else answers[0]
 
         self.about, self.answer = about, answer
+        current()  # what is released already is loaded
 
     def close(self) -> None:
         self.server.shutdown()
@@ -225,7 +230,7 @@ class City:
 
     def serve_newest(self) -> None:
         """The live API serves what is released, as the inference Space does after its restart."""
-        self.live_api.serve_newest(self.api, "city/model")
+        self.live_api.serve_newest(self.hub, "city/model", "city/inference")
 
     @property
     def paused(self) -> bool:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from errors import ComparisonError
 from evaluation.live_model import LiveModel
-from run_record import Answer, ServedVersion
+from run_record import Answer, Version
 from tests.conftest import LABELS, LiveAPI
 
 LABEL2ID = {name: i for i, name in enumerate(LABELS)}
@@ -177,10 +177,10 @@ def test_the_version_is_asked_for_where_the_api_tells_it(live_api: LiveAPI) -> N
     model = LiveModel(live_api.url, LABEL2ID)
     assert model.served_version() is None
     live_api.about = lambda: {"model_version": "v20250101_000000", "model_revision": "abc"}
-    assert model.served_version() == ServedVersion("v20250101_000000", "abc")
+    assert model.served_version() == Version("v20250101_000000", "abc")
 
 
-def ask_one_version(api: LiveAPI) -> tuple[list[Answer], ServedVersion | None]:
+def ask_one_version(api: LiveAPI) -> tuple[list[Answer], Version | None]:
     model = LiveModel(api.url, LABEL2ID)
     return model.ask_one_version(TEXTS, failures_allowed=9, on_progress=lambda done: None)
 
@@ -190,7 +190,7 @@ def test_answers_during_which_the_version_changed_are_void_and_asked_for_once_mo
     revisions = iter(["old", "new"])
     live_api.about = lambda: {"model_revision": next(revisions, "new")}
     answers, served = ask_one_version(live_api)
-    assert served == ServedVersion(None, "new")
+    assert served == Version(None, "new")
     assert labels(answers) == EXPECTED
     assert live_api.asked.count(TEXTS[:16]) == 2
 

@@ -3,7 +3,6 @@
 After each, main is one complete version with its tag, the API serves it, and the message says what happened.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -13,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from release.versions import is_verified, list_versions, read_metadata
-from run_record import ServedVersion
+from release.model_release import restore_version
+from release.versions import GIVEN_UP, list_versions, mark, read_metadata
 from tests.conftest import SOURCE, City, free_port
 
 
@@ -27,12 +26,12 @@ def assert_whole(city: City, versions: int) -> None:
     assert read_metadata(city.api, "city/model", head)["version_tag"] == listed[0].tag
     files = set(city.api.list_repo_files("city/model", revision=head))
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "metadata.json"} <= files
-    assert is_verified(city.api, "city/model", listed[0])
+    assert listed[0].verified
     assert city.live_api.about()["model_revision"] == head
 
 
-def weights(city: City, version: ServedVersion) -> str:
-    (info,) = city.api.get_paths_info("city/model", "model.safetensors", revision=version.revision)
+def weights(city: City, revision: str) -> str:
+    (info,) = city.api.get_paths_info("city/model", "model.safetensors", revision=revision)
     return info.lfs.sha256  # type: ignore[union-attr]
 
 
@@ -86,7 +85,8 @@ def test_a_tag_that_is_refused_fails_the_run_and_is_made_by_the_next(served_city
     run = city.run()
     assert (run.exit_code, run.record["outcome"]) == (1, "failed")
     assert "The next run makes the tag and finishes the release." in run.output
-    city.run(NUM_TRAIN_EPOCHS="1", LEARNING_RATE="1e-6")
+    run = city.run(NUM_TRAIN_EPOCHS="1", LEARNING_RATE="1e-6")
+    assert run.record["outcome"] == "rejected", run.output
     assert_whole(city, versions=2)
 
 
@@ -117,17 +117,17 @@ def test_a_restart_that_is_refused_brings_the_previous_version_back_and_says_how
     assert f"python -m release.rollout rollback --to {first.tag}" in run.output
     assert "main of city/model is at" in run.output
     newest = list_versions(city.api, "city/model")[0]
-    assert weights(city, newest) == weights(city, first)
+    assert weights(city, newest.revision) == weights(city, first.revision)
     assert newest.revision == city.api.model_info("city/model").sha
 
 
-def serve_wrongly(city: City, is_wrong: Any) -> None:
-    """The API serves what is released, but swaps the labels of versions that `is_wrong` picks."""
+def serve_wrongly(city: City, rightly: set[str]) -> None:
+    """The API serves what is released, but swaps the labels, unless it has loaded one of these weights."""
     right = city.live_api.answer
 
     def answer(text: str | list[str]) -> tuple[int, Any]:
         status, body = right(text)
-        if status == 200 and is_wrong(list_versions(city.api, "city/model")[0]):
+        if status == 200 and weights(city, city.live_api.about()["model_revision"]) not in rightly:
             swap = {"NORMAL": "URGENT", "URGENT": "HIGHLY URGENT", "HIGHLY URGENT": "NORMAL"}
             bodies = body if isinstance(body, list) else [body]
             for each in bodies:
@@ -141,17 +141,89 @@ def serve_wrongly(city: City, is_wrong: Any) -> None:
 def test_a_version_that_answers_with_other_labels_is_rolled_back(served_city: City) -> None:
     city = served_city
     (first,) = list_versions(city.api, "city/model")
-    serve_wrongly(city, lambda version: weights(city, version) != weights(city, first))
+    serve_wrongly(city, rightly={weights(city, first.revision)})
     run = city.run()
     assert (run.exit_code, run.record["outcome"]) == (1, "rolled_back"), run.output
     assert f"{first.tag} was restored as" in run.output
     assert "test text" in run.output
     assert_whole(city, versions=3)
     restored, released, _ = list_versions(city.api, "city/model")
-    assert weights(city, restored) == weights(city, first) != weights(city, released)
+    assert weights(city, restored.revision) == weights(city, first.revision)
+    assert weights(city, released.revision) != weights(city, first.revision)
     told = read_metadata(city.api, "city/model", restored.revision)
     assert told["restored_from"] == first.tag
-    assert not is_verified(city.api, "city/model", released)
+    assert released.given_up
+    assert not released.verified
+
+
+def test_a_version_that_was_given_up_is_reverted_by_the_next_run_never_finished(served_city: City) -> None:
+    """Its canary fails, and so does the way back: the next run may not take any answer for a proof."""
+    city = served_city
+    (first,) = list_versions(city.api, "city/model")
+    serve_wrongly(city, rightly={weights(city, first.revision)})
+    city.hub.faults.add(method="POST", path="/city/model/commit/", status=403, skip=1)
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
+    assert "Going back to" in run.output
+    released = list_versions(city.api, "city/model")[0]
+    assert (released.given_up, released.verified) == (True, False)
+    run = city.run(NUM_TRAIN_EPOCHS="1", LEARNING_RATE="1e-6")
+    assert f"which does not come up (it was given up): {first.tag} was restored" in run.output
+    assert_whole(city, versions=3)
+    newest = list_versions(city.api, "city/model")[0]
+    assert weights(city, newest.revision) == weights(city, first.revision)
+
+
+def test_the_way_back_leads_to_a_version_that_has_served_never_to_one_that_was_given_up(
+    served_city: City,
+) -> None:
+    """First good, second bad, third the restored first, whose rollout was cut short and does not come up."""
+    city = served_city
+    (first,) = list_versions(city.api, "city/model")
+    bad = city.api.upload_file(path_or_fileobj=b"bad", path_in_repo="model.safetensors", repo_id="city/model")
+    city.api.create_tag("city/model", tag="v20990101_000000", revision=bad.oid)
+    mark(city.api, "city/model", GIVEN_UP, "v20990101_000000", bad.oid)
+    third = restore_version(city.api, "city/model", first, cause="a test")
+    serve_wrongly(city, rightly=set())
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
+    assert f"Going back to {first.tag} failed too" in run.output
+    newest = list_versions(city.api, "city/model")[0]
+    assert newest.tag > third.version_tag
+    assert weights(city, newest.revision) == weights(city, first.revision)
+
+
+def test_a_tag_that_is_not_ours_is_left_alone(served_city: City) -> None:
+    city = served_city
+    theirs = city.api.upload_file(path_or_fileobj=b"x", path_in_repo="x.txt", repo_id="city/model")
+    city.api.create_tag("city/model", tag="v20990101_000000", revision=theirs.oid)
+    city.hub.requests.clear()
+    run = city.run(NUM_TRAIN_EPOCHS="1", LEARNING_RATE="1e-6")
+    assert "cut short" not in run.output
+    assert not any("city/inference/restart" in request.path for request in city.hub.requests)
+    assert run.record["outcome"] == "rejected", run.output
+
+
+def test_what_people_wrote_into_the_card_and_beside_it_stays(served_city: City) -> None:
+    city = served_city
+    (first,) = list_versions(city.api, "city/model")
+    card = Path(city.api.hf_hub_download("city/model", "README.md")).read_text(encoding="utf-8")
+    city.api.upload_file(
+        path_or_fileobj=f"{card}\n## Ours\n\nAsk Maya.\n".encode(),
+        path_in_repo="README.md",
+        repo_id="city/model",
+    )
+    city.api.upload_file(path_or_fileobj=b"note", path_in_repo="notes.txt", repo_id="city/model")
+    run = city.run()
+    assert run.exit_code == 0, run.output
+    by_hand(city, "rollback", "--to", str(first.tag))
+    for version in list_versions(city.api, "city/model")[:2]:
+        file = city.api.hf_hub_download("city/model", "README.md", revision=version.revision)
+        assert Path(file).read_text(encoding="utf-8").strip().endswith("## Ours\n\nAsk Maya.")
+        assert "notes.txt" in city.api.list_repo_files("city/model", revision=version.revision)
+    second = run.record["release"]["revision"]
+    file = city.api.hf_hub_download("city/model", "README.md", revision=second)
+    assert f"| `{first.tag}` |" in Path(file).read_text(encoding="utf-8")
 
 
 def test_a_version_that_never_becomes_ready_is_rolled_back(served_city: City) -> None:
@@ -161,9 +233,9 @@ def test_a_version_that_never_becomes_ready_is_rolled_back(served_city: City) ->
 
     def about() -> dict[str, Any]:
         """The Space is stuck in the version before, until that is the newest again."""
-        newest = list_versions(city.api, "city/model")[0]
-        if weights(city, newest) == weights(city, first):
-            return honest()
+        served = honest()
+        if weights(city, served["model_revision"]) == weights(city, first.revision):
+            return served
         return {"model_version": first.tag, "model_revision": first.revision}
 
     city.live_api.about = about
@@ -222,15 +294,15 @@ def test_versions_are_listed_and_restored_by_hand(served_city: City) -> None:
     second = run.record["release"]["version_tag"]
     table = by_hand(city, "versions").stdout.splitlines()
     assert [line.split()[0] for line in table] == ["version", second, first.tag]
-    assert table[1].endswith("now")
+    assert table[1].endswith("serves now")
     assert f"{run.record['test_scores']['f1_macro']:.4f}" in table[1]
     told = by_hand(city, "rollback")
     assert told.returncode == 0, told.stderr
     assert f"{first.tag} was restored as" in told.stdout
     assert_whole(city, versions=3)
-    assert weights(city, list_versions(city.api, "city/model")[0]) == weights(city, first)
+    newest = list_versions(city.api, "city/model")[0]
+    assert weights(city, newest.revision) == weights(city, first.revision)
     assert f"restored from {first.tag}" in by_hand(city, "versions").stdout.splitlines()[1]
     missing = by_hand(city, "rollback", "--to", "v20200101_000000")
     assert missing.returncode == 1
     assert "has no version v20200101_000000. It has: v" in missing.stderr
-    assert json.loads(Path(city.root / "runs").joinpath(run.folder.name, "run.json").read_text())

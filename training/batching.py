@@ -16,6 +16,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 ATTENTION = "within_texts"
+FIRST_POSITION = 2  # XLM-R counts the places of a text from padding_idx + 1
 Batch = dict[str, Tensor]
 
 
@@ -69,14 +70,11 @@ def packed(model: PreTrainedModel) -> Iterator[PackedClassifier]:
         model.set_attn_implementation(usual)
 
 
-def collate_packed(rows: Sequence[dict[str, Any]], first_position: int = 2) -> Batch:
-    """Put rows with input_ids, and a label where there is one, into one sequence.
-
-    first_position: that of a text's first token: XLM-R counts from padding_idx + 1.
-    """
+def collate_packed(rows: Sequence[dict[str, Any]]) -> Batch:
+    """Put rows with input_ids, and a label where there is one, into one sequence."""
     lengths = [len(row["input_ids"]) for row in rows]
     batch: Batch = {"labels": torch.tensor([row["label"] for row in rows])} if "label" in rows[0] else {}
-    positions = [torch.arange(first_position, first_position + length) for length in lengths]
+    positions = [torch.arange(FIRST_POSITION, FIRST_POSITION + length) for length in lengths]
     return batch | {
         "lengths": torch.tensor(lengths),
         "input_ids": torch.tensor([token for row in rows for token in row["input_ids"]]).unsqueeze(0),

@@ -19,8 +19,8 @@ class CompactEmbedding(nn.Module):
     def __init__(self, full: nn.Embedding, occurring: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(full.weight.detach()[occurring].clone())
-        row_of = torch.full((full.num_embeddings,), -1)
-        row_of[occurring] = torch.arange(len(occurring))
+        row_of = torch.full((full.num_embeddings,), -1, device=full.weight.device)
+        row_of[occurring] = torch.arange(len(occurring), device=full.weight.device)
         self.register_buffer("row_of", row_of, persistent=False)
 
     def forward(self, token_ids: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def compact_vocabulary(model: PreTrainedModel, token_ids: Iterable[int]) -> Iter
     they were.
     """
     full = model.get_input_embeddings()
-    occurring = torch.tensor(sorted(set(token_ids)))
+    occurring = torch.tensor(sorted(set(token_ids)), device=full.weight.device)
     compact = CompactEmbedding(full, occurring)
     model.set_input_embeddings(compact)
     try:

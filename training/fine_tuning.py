@@ -21,12 +21,14 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from configs import BaseConfig
+from errors import resource_errors
 from training.batching import collate_packed, packed
 from training.compact_vocabulary import compact_vocabulary
 from training.focal_loss import FocalLossMultiClass, FocalLossTrainer
 from training.progress import EvaluateAtTheEnd
 
 
+@resource_errors()
 def fine_tune(
     model: PreTrainedModel,
     train_set: datasets.Dataset,
@@ -46,7 +48,7 @@ def fine_tune(
             model=classifier,
             args=training_arguments(config, folder),
             train_dataset=train_set,
-            eval_dataset=eval_set.select(by_length(eval_set)),
+            eval_dataset=eval_set,
             data_collator=collate_packed,
             compute_metrics=compute_metrics,
             callbacks=[EvaluateAtTheEnd(), EarlyStoppingCallback(config.early_stopping_patience), *callbacks],
@@ -57,6 +59,7 @@ def fine_tune(
     return trainer
 
 
+@resource_errors()
 def predict(
     model: PreTrainedModel, rows: datasets.Dataset, config: BaseConfig, *, half_precision: bool = True
 ) -> NDArray[np.float64]:
@@ -64,19 +67,12 @@ def predict(
 
     half_precision: where the hardware has it; False computes in float32 everywhere.
     """
-    order = by_length(rows)
     with TemporaryDirectory() as folder, packed(model) as classifier:
         arguments = _arguments(folder, half_precision, per_device_eval_batch_size=config.eval_batch_size)
         trainer = Trainer(classifier, arguments, collate_packed)
-        logits = trainer.predict(rows.select(order).remove_columns("label")).predictions
-    probabilities = np.empty(logits.shape)
-    probabilities[order] = softmax(logits.astype(np.float64), axis=1)
-    return probabilities
-
-
-def by_length(rows: datasets.Dataset) -> NDArray[np.intp]:
-    """The order in which rows of like length stand together, so that a batch holds little padding."""
-    return np.argsort([len(ids) for ids in rows["input_ids"]], kind="stable")
+        unlabelled = rows.select_columns(["input_ids"])
+        logits = trainer.predict(unlabelled).predictions
+    return softmax(logits.astype(np.float64), axis=1)
 
 
 def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
@@ -125,6 +121,6 @@ def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> Train
         dataloader_pin_memory=on_gpu,
         **chosen,
     )
-    # Several GPUs are torchrun's business: DataParallel in one process would cut a packed batch in two.
+    # One GPU is used: DataParallel would cut a packed batch in two.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
