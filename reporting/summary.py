@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 _HEADLINES = {
-    "accepted": "The new model is better and serves now.",
+    "accepted": "The new model serves now.",
     "rejected": "The live model stays: the new one is not better.",
-    "inconclusive": "The live model stays: the two could not be compared.",
+    "inconclusive": "Nothing was published: there is no comparison that holds.",
     "rolled_back": "The new model did not come up; the previous version serves again.",
     "failed": "The run failed.",
     "interrupted": "The run was interrupted.",
@@ -30,8 +30,12 @@ def summary(record: Mapping[str, Any]) -> str:
     if scores := record.get("test_scores"):
         figures = f"macro F1 {scores['f1_macro']:.4f}, accuracy {scores['accuracy']:.4f}"
         lines.append(f"  New model on the whole test set: {figures} ({scores['rows']} rows)")
-    if release := record.get("release"):
-        lines.append(f"  Released: {release['version_tag']}, {release['url']}")
+    verdict = record.get("verdict") or {}
+    if verdict.get("delta") is not None and outcome not in ("accepted", "rejected"):
+        lines += [f"  The comparison before: {verdict['reasons'][0]}"]
+    for event, what in (("release", "Released"), ("restored", "Restored")):
+        if version := record.get(event):
+            lines.append(f"  {what}: {version['version_tag']}, {version['url']}")
     lines += [f"  Warning: {warning['message']}" for warning in record.get("warnings", ())]
     if tracking := record.get("tracking"):
         lines.append(f"  W&B: {tracking['url'] or 'offline, ' + tracking['folder']}")

@@ -105,6 +105,9 @@ class Tracker:
                 "comparison/mcnemar_p": verdict.mcnemar_p,
                 "comparison/with": verdict.compared_with,
                 "comparison/failures": verdict.failures,
+                "comparison/served": verdict.served and (verdict.served.tag or verdict.served.revision),
+                "decision/rules": {rule.name: rule.passed for rule in verdict.rules},
+                "decision/warnings": list(verdict.warnings),
             }
         )
 

@@ -57,19 +57,20 @@ def free_port() -> int:
 
 class LiveAPI:
     """An inference API on loopback. `answer` maps a text or a list to (status, body[, headers]);
-    `about` is what GET / tells. Both may be swapped.
+    `about` and `about_status` are what GET / tells. All may be swapped.
     """
 
     def __init__(self) -> None:
         self.answer: Callable[[Any], tuple[Any, ...]] = self.constant
         self.about: Callable[[], dict[str, Any]] = lambda: {"status": "ok"}
+        self.about_status: Callable[[], int] = lambda: 200
         self.asked: list[Any] = []
         self.headers: list[dict[str, str]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.reply(200, outer.about())
+                self.reply(outer.about_status(), outer.about())
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

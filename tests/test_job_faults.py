@@ -15,6 +15,7 @@ import pytest
 
 from evaluation.comparison import load_comparison
 from evaluation.decision_gate import decide
+from rehearsal.tiny_checkpoint import make_checkpoint
 from tests.conftest import CITY, READER, STRANGER, City, Run
 
 Rows = list[dict[str, Any]]
@@ -202,6 +203,21 @@ def test_the_version_that_serves_is_recorded_and_told_from_the_one_on_the_hub(
     assert "The API serves v20250101_000000, but the newest version of city/model is v20250601" in run.output
 
 
+def test_with_hub_the_released_model_reads_with_its_own_tokenizer(
+    city: City, good_splits: Splits, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The next checkpoint has another vocabulary: with its ids the released model would read nonsense."""
+    city.push(good_splits)
+    city.serve_newest()
+    training = {"NUM_TRAIN_EPOCHS": "20", "LEARNING_RATE": "0.002", "EARLY_STOPPING_PATIENCE": "9"}
+    first = city.run(ALLOW_FIRST_RELEASE="true", **training)
+    assert first.exit_code == 0, first.output
+    texts = [row["grievance"] for row in good_splits["train"]]
+    other = make_checkpoint(tmp_path_factory.mktemp("other"), texts, vocab_size=300)
+    run = city.run(COMPARE_WITH="hub", MODEL_CHECKPOINT=str(other))
+    assert run.record["verdict"]["f1_macro_live"] == pytest.approx(first.record["test_scores"]["f1_macro"])
+
+
 def test_with_hub_the_released_model_is_scored_here_on_the_whole_test_set(
     city: City, good_splits: Splits
 ) -> None:
@@ -254,6 +270,17 @@ def test_a_commit_whose_connection_is_dropped_publishes_nothing_and_keeps_the_we
     city.hub.faults.add(method="POST", path="/commit/", drop=True, times=None)
     run = city.run(ALLOW_FIRST_RELEASE="true")
     assert_ended(city, run, "failed", 1, "the weights are kept in")
+    assert (run.folder / "model" / "model.safetensors").exists()
+    assert city.paused
+
+
+def test_an_upload_that_is_refused_fails_the_run_and_keeps_the_weights(
+    city: City, good_splits: Splits
+) -> None:
+    city.push(good_splits)
+    city.hub.faults.add(method="PUT", path="/_lfs/", status=400, times=None)
+    run = city.run(ALLOW_FIRST_RELEASE="true")
+    assert_ended(city, run, "failed", 1, "the upload failed")
     assert (run.folder / "model" / "model.safetensors").exists()
     assert city.paused
 

@@ -49,8 +49,8 @@ def test_answers_come_back_in_the_order_of_the_texts_with_confidence_and_latency
     assert answers[7].confidence == pytest.approx(0.57)
     assert all(answer.seconds is not None and answer.seconds > 0 for answer in answers)
     lists = [asked for asked in live_api.asked if isinstance(asked, list)]
-    assert len(lists) == 3
-    assert len(live_api.asked) == 6  # and three texts of the first list alone, to see that its order holds
+    assert len(lists) == 5
+    assert len(live_api.asked) == 8  # and three texts of the first list alone, to see that its order holds
 
 
 def test_an_api_that_takes_no_lists_is_asked_one_by_one(live_api: LiveAPI) -> None:
@@ -143,6 +143,39 @@ def test_an_api_that_hangs_is_given_up(live_api: LiveAPI) -> None:
     assert causes(answers) == {"no answer in time", "not asked, after too many failures"}
 
 
+def test_a_list_that_times_out_is_asked_for_text_by_text(live_api: LiveAPI) -> None:
+    released = threading.Event()
+
+    def answer(text: str | list[str]) -> tuple[int, Any]:
+        if isinstance(text, list):
+            released.wait(10)
+        return in_order(text)
+
+    live_api.answer = answer
+    answers = ask(live_api, TEXTS[:8], timeout=(1.0, 0.3))
+    released.set()
+    assert labels(answers) == EXPECTED[:8]
+
+
+def test_a_list_that_passes_by_itself_is_no_reason_to_ask_one_by_one(live_api: LiveAPI) -> None:
+    statuses = iter([200, 200, 200, 200, 401])  # a list, three of its texts, a list
+
+    def answer(text: str | list[str]) -> tuple[int, Any]:
+        return (status, {}) if (status := next(statuses, 200)) != 200 else in_order(text)
+
+    live_api.answer = answer
+    assert labels(ask(live_api)) == EXPECTED
+    assert sum(isinstance(asked, list) for asked in live_api.asked) == 5
+
+
+def test_scores_are_read_in_the_order_of_the_ids_or_not_at_all(live_api: LiveAPI) -> None:
+    scores = {"URGENT": 0.5, "HIGHLY URGENT": 0.3, "NORMAL": 0.2}
+    live_api.answer = lambda text: (200, {"label": "URGENT", "confidence": 0.5, "scores": scores})
+    assert ask(live_api, ["one"])[0].scores == (0.2, 0.5, 0.3)
+    scores["NORMAL"] = float("nan")
+    assert ask(live_api, ["one"])[0].scores is None
+
+
 def test_requests_at_a_time_are_bounded(live_api: LiveAPI) -> None:
     """At most four, and really several: with one at a time the barrier would never open."""
     now, most, lock, meet = 0, 0, threading.Lock(), threading.Barrier(2)
@@ -159,7 +192,7 @@ def test_requests_at_a_time_are_bounded(live_api: LiveAPI) -> None:
         return in_order(text)
 
     live_api.answer = answer
-    texts = [f"text {i}" for i in range(16 * 9)]
+    texts = [f"text {i}" for i in range(8 * 9)]
     assert None not in labels(ask(live_api, texts))
     assert 2 <= most <= 4
 
@@ -192,7 +225,7 @@ def test_answers_during_which_the_version_changed_are_void_and_asked_for_once_mo
     answers, served = ask_one_version(live_api)
     assert served == Version(None, "new")
     assert labels(answers) == EXPECTED
-    assert live_api.asked.count(TEXTS[:16]) == 2
+    assert live_api.asked.count(TEXTS[:8]) == 2
 
 
 def test_an_api_that_keeps_changing_its_version_can_not_be_compared_with(live_api: LiveAPI) -> None:
@@ -201,6 +234,13 @@ def test_an_api_that_keeps_changing_its_version_can_not_be_compared_with(live_ap
     live_api.about = lambda: {"model_revision": next(revisions)}
     with pytest.raises(ComparisonError, match="changed its version while it was asked, twice"):
         ask_one_version(live_api)
+
+
+def test_a_space_that_runs_is_waited_for_while_it_loads_its_model(live_api: LiveAPI) -> None:
+    looks = iter([503, 503, 503, 503])  # one look is asked for four times
+    live_api.about_status = lambda: next(looks, 200)
+    LiveModel(live_api.url, LABEL2ID).wake(lambda: "RUNNING", patience_minutes=1)
+    assert next(looks, "asked until it was ready") == "asked until it was ready"
 
 
 def test_a_sleeping_space_is_waited_for_as_long_as_it_is_waking(live_api: LiveAPI) -> None:

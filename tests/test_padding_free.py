@@ -11,6 +11,7 @@ from transformers import (
     DataCollatorWithPadding,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    TrainingArguments,
 )
 
 from configs import UrgencyConfig
@@ -18,7 +19,7 @@ from tests.test_configs import NEEDED
 from training.batching import collate_packed, micro_batches, packed
 from training.compact_vocabulary import compact_vocabulary
 from training.fine_tuning import predict
-from training.focal_loss import FocalLossMultiClass
+from training.focal_loss import FocalLossMultiClass, FocalLossTrainer
 
 VOCABULARY = 400
 LENGTHS = {
@@ -74,7 +75,9 @@ def test_logits_and_gradients_are_those_of_the_padded_model(
         logits = classifier(**{name: batch[name] for name in ("input_ids", "position_ids", "lengths")}).logits
         FocalLossMultiClass()(logits, batch["labels"]).backward()
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
-    for name, gradient in gradients(model).items():
+    found = gradients(model)
+    assert found.keys() == expected_gradients.keys()
+    for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-3, atol=1e-6, msg=name)
 
 
@@ -85,6 +88,33 @@ def test_micro_batches_keep_to_the_budget_and_lose_nothing() -> None:
     for name, values in batch.items():
         dim = 0 if name in ("labels", "lengths") else 1
         assert torch.equal(torch.cat([part[name] for part in parts], dim=dim), values)
+
+
+def test_a_batch_over_the_budget_has_the_same_gradient_in_parts(
+    model: PreTrainedModel, tmp_path: Path
+) -> None:
+    """A real training step, once whole and once in four parts: the same loss, the same gradient."""
+    rows = rows_of([40, 3, 120, 8, 21, 30])
+    steps = []
+    for budget in (10_000, 45):
+        with packed(model) as classifier:
+            arguments = TrainingArguments(str(tmp_path), report_to="none", use_cpu=True)
+            trainer = FocalLossTrainer(
+                classifier, arguments, focal_loss=FocalLossMultiClass(), token_budget=budget
+            )
+            trainer.current_gradient_accumulation_steps = 1
+            torch.manual_seed(1)
+            for module in model.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = 0.0
+            model.config.attention_probs_dropout_prob = 0.0
+            loss = trainer.training_step(classifier, collate_packed(rows))
+        steps.append((loss, gradients(model)))
+    (whole, expected), (in_parts, found) = steps
+    torch.testing.assert_close(in_parts, whole)
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-6, msg=name)
 
 
 def test_predictions_come_back_in_the_order_of_the_rows(model: PreTrainedModel) -> None:
