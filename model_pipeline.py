@@ -2,8 +2,7 @@
 
 import logging
 import math
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import datasets
 import numpy as np
 from huggingface_hub import HfApi, ModelCard
 from numpy.typing import NDArray
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import EvalPrediction, set_seed
 
 from configs import BaseConfig
-from errors import CheckpointError, ComparisonError, RolloutError, resource_errors
-from evaluation.comparison import answers_of, pair_answers, save_comparison
+from errors import resource_errors
+from evaluation.comparison import pair_answers, save_comparison
 from evaluation.decision_gate import decide, first_release
 from evaluation.live_model import LiveModel
 from evaluation.scores import compute_scores, stratified_sample, write_reports
@@ -30,11 +29,13 @@ from release.model_release import release_model, write_metadata
 from release.rollback import bring_into_service, finish_earlier_release
 from release.rollout import Canary, median_seconds
 from release.versions import free_version_tag, history, list_versions, published_head
+from released_model import canary_of, canary_of_released, released_answers
 from reporting.tracking import Tracker
-from run_record import Answer, GateRules, Journal, Release, Scores, Verdict, Version, run_record
+from run_record import GateRules, Journal, Release, Scores, Verdict, Version, run_record
 from training.checkpoint import load_classifier
 from training.fine_tuning import fine_tune, predict
 from training.progress import ProgressCallback
+from training.tokenization import cut_texts, tokenize
 
 CANARY_TEXTS, CANARY_CHARACTERS = 16, 5000
 
@@ -72,26 +73,9 @@ class GrievanceClassifier:
         set_seed(seed)  # before the head is made: it is random
         self.model, self.tokenizer = load_classifier(model_checkpoint, hf_token, id2label=self.id2label)
 
-    def tokenize_dataset(
-        self, split: datasets.Dataset, tokenizer: PreTrainedTokenizerBase | None = None
-    ) -> datasets.Dataset:
-        """Columns input_ids, attention_mask and label; texts are cut at max_length tokens.
-
-        tokenizer: that of another version; our own unless given.
-        """
-        encode = tokenizer or self.tokenizer
-
-        def tokenize(batch: dict[str, list[Any]]) -> Mapping[str, Any]:
-            return encode(batch["grievance"], truncation=True, max_length=self.max_length)
-
-        with resource_errors():
-            return split.map(
-                tokenize,
-                batched=True,
-                remove_columns=["grievance"],
-                # Otherwise datasets pickles the whole classifier for a cache key: a minute for a tiny one.
-                new_fingerprint=uuid.uuid4().hex,
-            )
+    def tokenize_dataset(self, split: datasets.Dataset) -> datasets.Dataset:
+        """Columns input_ids, attention_mask and label; texts are cut at max_length tokens."""
+        return tokenize(self.tokenizer, split, self.max_length)
 
     def train(
         self,
@@ -109,8 +93,7 @@ class GrievanceClassifier:
 
         callback = ProgressCallback(journal, tracker.log)
         checkpoints = journal.folder / "checkpoints"
-        with resource_errors():
-            trainer = fine_tune(self.model, train_set, eval_set, config, checkpoints, metrics, [callback])
+        trainer = fine_tune(self.model, train_set, eval_set, config, checkpoints, metrics, [callback])
         state, arguments = trainer.state, trainer.args
         journal.write(
             "training",
@@ -168,10 +151,12 @@ class GrievanceClassifier:
         """Train, evaluate, compare, and release and roll out if the gate says so."""
         repo_id, live = config.hub_model_id, live_model(self.api, config)
         space = service(self.api, config, live)
-        texts = self.canary_texts(splits.test, config.seed)
+        few = splits.test.select(stratified_sample(splits.test["label"], CANARY_TEXTS, config.seed))
+        read = cut_texts(self.tokenizer, few["grievance"], self.max_length)
+        texts = [text[:CANARY_CHARACTERS] for text in read]
 
         def expected_of(version: Version) -> Canary:
-            return self.expected_of_released(config, version, texts)
+            return canary_of_released(self.api, config, version, texts)
 
         if published_head(self.api, repo_id)[1]:
             finish_earlier_release(self.api, config, space, expected_of, journal)
@@ -205,7 +190,9 @@ class GrievanceClassifier:
 
         journal.write("stage", name="release")
         earlier = history(self.api, repo_id)
-        previous = earlier[0][0] if earlier else Version(None, head) if has_model and head else None
+        untagged = [Version(None, str(head))] if has_model else []
+        versions = [version for version, _ in earlier] or untagged
+        previous = next((each for each in versions if each.verified), next(iter(versions), None))
         own = own_sections(self.api, repo_id, head)
         author, stages = account(self.api)["name"], run_record(journal.read())["stages"]
 
@@ -222,7 +209,7 @@ class GrievanceClassifier:
             return version_metadata(config, splits.info, scores, verdict, about), card
 
         before = median_seconds(live.ask(texts, failures_allowed=0)) if previous else None
-        canary = replace(self.canary(config, texts, self.model, self.tokenizer), seconds=before)
+        canary = replace(canary_of(config, texts, self.model, self.tokenizer), seconds=before)
         release = self.push_model_to_hub(
             repo_id,
             folder,
@@ -236,33 +223,6 @@ class GrievanceClassifier:
         journal.write("stage", name="roll out")
         bring_into_service(self.api, config, space, release, previous, canary, expected_of, journal)
         return verdict
-
-    def canary_texts(self, test: datasets.Dataset, seed: int) -> list[str]:
-        """A few test texts of all classes, none longer than any API takes."""
-        rows = stratified_sample(test["label"], CANARY_TEXTS, seed)
-        return [text[:CANARY_CHARACTERS] for text in self.cut(test.select(rows)["grievance"])]
-
-    def canary(
-        self, config: BaseConfig, texts: list[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-    ) -> Canary:
-        """What a model must answer to some texts, in float32."""
-        rows = datasets.Dataset.from_dict({"grievance": texts})
-        scores = predict(model, self.tokenize_dataset(rows, tokenizer), config, half_precision=False)
-        return Canary(texts, scores.tolist())
-
-    def expected_of_released(self, config: BaseConfig, version: Version, texts: list[str]) -> Canary:
-        """What a released version must answer.
-
-        Raises:
-            RolloutError: it can't be loaded here, so hardly there.
-        """
-        try:
-            model, tokenizer = load_classifier(
-                config.hub_model_id, self.api.token, revision=version.revision, setting="HUB_MODEL_ID"
-            )
-        except CheckpointError as error:
-            raise RolloutError(str(error)) from error
-        return self.canary(config, texts, model, tokenizer)
 
     def compare(
         self,
@@ -280,12 +240,12 @@ class GrievanceClassifier:
         released = next(iter(list_versions(self.api, config.hub_model_id)), None)
         if config.compare_with == "hub":
             rows, served = list(range(len(labels))), released
-            answers = self.released_answers(config, released.revision if released else "main", test)
+            answers = released_answers(self.api, config, released.revision if released else "main", test)
         else:
             rows = stratified_sample(labels, config.deployed_sample_size, config.seed)
             live.wake(lambda: space_stage(self.api, config.space_repo_id), config.rollout_timeout_minutes)
             answers, served = live.ask_one_version(
-                self.cut(test.select(rows)["grievance"]),
+                cut_texts(self.tokenizer, test.select(rows)["grievance"], self.max_length),
                 failures_allowed=len(rows) - math.ceil(config.min_coverage * len(rows)),
                 on_progress=lambda n: journal.write("progress", stage="compare", done=n, total=len(rows)),
             )
@@ -305,36 +265,6 @@ class GrievanceClassifier:
             journal.warn(warning)
             verdict = replace(verdict, warnings=(warning,))
         return verdict
-
-    def released_answers(self, config: BaseConfig, revision: str, test: datasets.Dataset) -> list[Answer]:
-        """Score the released model here, with its own tokenizer.
-
-        Raises:
-            ComparisonError: it can't be loaded, or knows other labels.
-        """
-        try:
-            model, tokenizer = load_classifier(
-                config.hub_model_id, self.api.token, revision=revision, setting="HUB_MODEL_ID"
-            )
-        except CheckpointError as error:
-            raise ComparisonError(f"The released model can't be scored here: {error}") from error
-        if model.config.id2label != self.id2label:
-            raise ComparisonError(
-                f"{config.hub_model_id} at {revision} has the labels "
-                f"{', '.join(model.config.id2label.values())}: not those of LABEL={config.label}. "
-                "Is HUB_MODEL_ID the right one?"
-            )
-        return answers_of(predict(model, self.tokenize_dataset(test, tokenizer), config))
-
-    def cut(self, texts: Sequence[str]) -> list[str]:
-        """Each text as far as training reads it: an API that fails on longer ones is not the worse for it."""
-        encoded = self.tokenizer(
-            list(texts), truncation=True, max_length=self.max_length, return_offsets_mapping=True
-        )
-        return [
-            text[: max(end for _, end in offsets)] if len(offsets) == self.max_length else text
-            for text, offsets in zip(texts, encoded["offset_mapping"], strict=True)
-        ]
 
 
 def gate_rules(config: BaseConfig) -> GateRules:

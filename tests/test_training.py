@@ -16,6 +16,7 @@ from run_record import Journal
 from tests.test_configs import NEEDED
 from training.fine_tuning import class_weights
 from training.focal_loss import FocalLossMultiClass
+from training.tokenization import cut_texts
 
 
 def test_focal_loss_follows_its_formula() -> None:
@@ -97,9 +98,8 @@ def test_a_run_shorter_than_eval_steps_is_validated_once(
 
 
 def test_a_text_is_cut_where_training_stops_reading_it(classifier: GrievanceClassifier) -> None:
-    classifier.max_length = 16
     long, short = "सडकमा ठूलो खाल्डो परेको छ । " * 40, "no water"
-    cut_long, cut_short = classifier.cut([long, short])
+    cut_long, cut_short = cut_texts(classifier.tokenizer, [long, short], 16)
     assert cut_short == short
     assert long.startswith(cut_long)
     assert len(cut_long) < len(long) / 10

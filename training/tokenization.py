@@ -1,0 +1,37 @@
+"""Texts as the model reads them: their tokens, and how far into a text these reach."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+from transformers import PreTrainedTokenizerBase
+
+from errors import resource_errors
+
+
+@resource_errors()
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, split: datasets.Dataset, max_length: int
+) -> datasets.Dataset:
+    """Columns input_ids and attention_mask instead of grievance; texts are cut at max_length tokens."""
+
+    def encode(batch: dict[str, list[Any]]) -> Mapping[str, Any]:
+        return tokenizer(batch["grievance"], truncation=True, max_length=max_length)
+
+    return split.map(
+        encode,
+        batched=True,
+        remove_columns=["grievance"],
+        # Otherwise datasets pickles the tokenizer, and what hangs on it, for a cache key.
+        new_fingerprint=uuid.uuid4().hex,
+    )
+
+
+def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[str]:
+    """Each text as far as training reads it: an API that fails on longer ones is not the worse for it."""
+    encoded = tokenizer(list(texts), truncation=True, max_length=max_length, return_offsets_mapping=True)
+    return [
+        text[: max(end for _, end in offsets)] if len(offsets) == max_length else text
+        for text, offsets in zip(texts, encoded["offset_mapping"], strict=True)
+    ]
