@@ -25,9 +25,10 @@ def released_answers(api: HfApi, config: BaseConfig, revision: str, test: datase
     except CheckpointError as error:
         raise ComparisonError(f"The released model can't be scored here: {error}") from error
     if model.config.id2label != config.id2label:
+        theirs = ", ".join(model.config.id2label.values())
         raise ComparisonError(
-            f"{config.hub_model_id} at {revision} has the labels "
-            f"{', '.join(model.config.id2label.values())}: not those of LABEL={config.label}. Is HUB_MODEL_ID the right one?"
+            f"{config.hub_model_id} at {revision} has the labels {theirs}: not those of LABEL={config.label}. "
+            "Is HUB_MODEL_ID the right one?"
         )
     return answers_of(predict(model, tokenize(tokenizer, test, config.max_length), config))
 

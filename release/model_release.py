@@ -62,7 +62,7 @@ def release_model(
             revision = _commit(api, repo_id, operations, head, version_tag, message)
         except ReleaseError as error:
             raise ReleaseError(
-                f"{error} On this machine the weights are kept in {folder}; on a Space that folder outlives the "
+                f"{error} On this machine the weights are kept in {folder}, which on a Space outlives the "
                 "pause only where RUN_DIR is a mounted volume."
             ) from error
         if _tag(api, repo_id, version_tag, revision):
