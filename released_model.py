@@ -27,8 +27,8 @@ def released_answers(api: HfApi, config: BaseConfig, revision: str, test: datase
     if model.config.id2label != config.id2label:
         theirs = ", ".join(model.config.id2label.values())
         raise ComparisonError(
-            f"{config.hub_model_id} at {revision} has the labels {theirs}: not those of LABEL={config.label}. "
-            "Is HUB_MODEL_ID the right one?"
+            f"{config.hub_model_id} at {revision} has labels {theirs}, not those of LABEL={config.label}: "
+            "is HUB_MODEL_ID the right one?"
         )
     return answers_of(predict(model, tokenize(tokenizer, test, config.max_length), config))
 
