@@ -17,6 +17,9 @@ from errors import OUT_OF_MEMORY, Interrupted
 from run_record import Journal
 
 GRACE_SECONDS = 7.0  # the platform gives ten between SIGTERM and SIGKILL
+# The Hub's client shows how far large files are, also where no terminal is: a line each ten seconds.
+PROGRESS = {"TQDM_POSITION": "-1", "TQDM_MININTERVAL": "10"}
+CURSOR_UP = "\x1b[A"  # what that leaves behind in a log
 
 
 @contextlib.contextmanager
@@ -48,7 +51,7 @@ def run_child(
     """
     child = subprocess.Popen(  # noqa: S603 (our own command)
         command,
-        env=dict(environ),
+        env=PROGRESS | dict(environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -97,7 +100,9 @@ def _pump(source: TextIO, log: Path, redact: Callable[[str], str]) -> None:
     with contextlib.ExitStack() as stack:
         copy: TextIO | None = stack.enter_context(log.open("a", encoding="utf-8", buffering=1))
         for line in source:
-            masked = redact(line)
+            masked = redact(line).replace(CURSOR_UP, "")
+            if not masked.strip():
+                continue
             sys.stdout.write(masked)
             sys.stdout.flush()
             try:
