@@ -139,7 +139,7 @@ def show(world: World, record: dict[str, Any], seconds: float) -> None:
         table.add_row("gain", f"{verdict['delta']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
     table.add_row("version", release.get("version_tag", "none published"))
     tags = [tag.name for tag in world.api.list_repo_refs(MODEL).tags]
-    versions = sorted(tag for tag in tags if "/" not in tag)
+    versions = sorted(tag for tag in tags if tag.startswith("v2"))
     table.add_row("versions on the Hub", ", ".join(versions) or "none")
     table.add_row("retrain Space", world.api.get_space_runtime(RETRAIN_SPACE).stage.lower())
     table.add_row("time", f"{seconds:.0f} s in all")

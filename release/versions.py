@@ -1,7 +1,7 @@
 """What stands in a model repository: its head, its version tags, and what a version tells of itself.
 
-A version is a tag v{YYYYMMDD}_{HHMMSS}. Beside it stands verified/TAG once it has come into service, and
-given-up/TAG once it was found not to: a run may be killed between the release and either of them.
+A version is a tag v{YYYYMMDD}_{HHMMSS}. Beside it stands verified-TAG once it has come into service, and
+given-up-TAG once it was found not to: a run may be killed between the release and either of them.
 """
 
 import json
@@ -19,7 +19,7 @@ from errors import HubError, hub_errors
 from run_record import Version
 
 VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
-VERIFIED, GIVEN_UP = "verified/", "given-up/"
+VERIFIED, GIVEN_UP = "verified-", "given-up-"
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def list_versions(api: HfApi, repo_id: str) -> list[Version]:
 def mark(api: HfApi, repo_id: str, kind: str, tag: str | None, revision: str) -> None:
     """Leave VERIFIED or GIVEN_UP beside a version. Should the Hub refuse, the next run looks once more."""
     try:
-        with hub_errors(f"mark {tag} as {kind.rstrip('/')} in", repo_id):
+        with hub_errors(f"mark {tag} as {kind.rstrip('-')} in", repo_id):
             api.create_tag(repo_id, tag=f"{kind}{tag}", revision=revision, exist_ok=True)
     except HubError as error:
         logger.warning("%s", error)

@@ -25,7 +25,7 @@ from rehearsal.local_hub import LocalHub  # noqa: E402
 from rehearsal.sample_data import make_grievances  # noqa: E402
 from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
 from rehearsal.world import push_splits  # noqa: E402
-from release.versions import list_versions  # noqa: E402
+from release.versions import VERSION_TAG, list_versions  # noqa: E402
 from run_record import Version  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
@@ -239,7 +239,7 @@ class City:
 
     @property
     def version_tags(self) -> list[Any]:
-        return [tag for tag in self.api.list_repo_refs("city/model").tags if "/" not in tag.name]
+        return [tag for tag in self.api.list_repo_refs("city/model").tags if VERSION_TAG.match(tag.name)]
 
     @property
     def nothing_published(self) -> bool:

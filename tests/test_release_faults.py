@@ -156,6 +156,22 @@ def test_a_version_that_answers_with_other_labels_is_rolled_back(served_city: Ci
     assert not released.verified
 
 
+def test_a_push_during_the_rollout_does_not_bar_the_way_back_and_stays(served_city: City) -> None:
+    city = served_city
+    (first,) = list_versions(city.api, "city/model")
+    serve_wrongly(city, rightly={weights(city, first.revision)})
+    held = city.hub.faults.add(method="POST", path="/spaces/city/inference/restart", delay=4)
+    job = city.start()
+    assert held.met.wait(90)
+    city.api.upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id="city/model")
+    run = city.end(job)
+    assert (run.exit_code, run.record["outcome"]) == (1, "rolled_back"), run.output
+    assert_whole(city, versions=3)
+    newest = list_versions(city.api, "city/model")[0]
+    assert weights(city, newest.revision) == weights(city, first.revision)
+    assert "notes.txt" in city.api.list_repo_files("city/model")
+
+
 def test_a_version_that_was_given_up_is_reverted_by_the_next_run_never_finished(served_city: City) -> None:
     """Its canary fails, and so does the way back: the next run may not take any answer for a proof."""
     city = served_city
