@@ -283,11 +283,12 @@ def _in_plain_words(evidence: Evidence, rules: GateRules) -> tuple[str, str]:
     # Rounded down: 99.7 are not "100 of 100".
     times = int(evidence.probability_of_gain * 100)
     only_one = evidence.only_candidate_right + evidence.only_live_right
+    p = "p < 0.001" if evidence.mcnemar_p < 0.001 else f"p = {evidence.mcnemar_p:.3f}"
     return (
         f"In {times} of 100 resamplings of these rows the new model is better by more than the threshold "
         f"(95 % interval of the gain: {low:+.4f} to {high:+.4f}).",
         f"On {only_one} rows just one of the two is right: the new model on {evidence.only_candidate_right}, "
-        f"the live one on {evidence.only_live_right} (McNemar's exact test: p = {evidence.mcnemar_p:.3f}).",
+        f"the live one on {evidence.only_live_right} (McNemar's exact test: {p}).",
     )
 
 
