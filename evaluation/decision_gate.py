@@ -1,6 +1,6 @@
 """Whether the candidate replaces the live model: a pure function of both models' answers on the same rows.
 
-Knows nothing but run_record, numpy and scipy: no network, no clock, no torch. `python -m
+Knows nothing but run_record, numpy and scipy: no network, clock or torch. `python -m
 evaluation.decision_gate comparison.parquet` computes the verdict of a run anew, from its rows alone.
 """
 
@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 
+from evaluation.paired_statistics import (
+    Counts,
+    bootstrap_deltas,
+    f1_macro_of_both,
+    joint_counts,
+    kappa,
+    mcnemar_exact,
+)
 from run_record import Comparison, GateRules, RuleResult, Verdict
 
-RESAMPLES = 10_000
 # A share of right answers means little on fewer rows of a class: one row more or less is 5 points.
 ROWS_TO_TELL_RECALL = 20
 # Cohen's kappa below which an API's answers are hardly better than chance, and that of answers that fit well.
 KAPPA_OF_A_MODEL, KAPPA_OF_A_GOOD_MODEL = 0.1, 0.5
-
-Counts = NDArray[np.int64]
 
 
 class Evidence(NamedTuple):
@@ -131,51 +134,6 @@ def weigh(counts: Counts, rules: GateRules) -> Evidence:
     )
 
 
-def joint_counts(
-    labels: NDArray[np.intp], candidate: NDArray[np.intp], live: NDArray[np.intp], num_labels: int
-) -> Counts:
-    """Count rows by (label, candidate's answer, live answer); returns (num_labels,) * 3."""
-    shape = (num_labels,) * 3
-    cells = np.ravel_multi_index((labels, candidate, live), shape)
-    return np.bincount(cells, minlength=num_labels**3).reshape(shape)
-
-
-def f1_macro_of_both(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Macro F1 of candidate and live model from joint counts (..., K, K, K); an empty class counts as 0."""
-
-    def f1_macro(confusion: Counts) -> NDArray[np.float64]:
-        hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-        either = confusion.sum(axis=-1) + confusion.sum(axis=-2)
-        return (2 * hits / np.maximum(either, 1)).mean(axis=-1)
-
-    return f1_macro(counts.sum(axis=-1)), f1_macro(counts.sum(axis=-2))
-
-
-def bootstrap_deltas(counts: Counts, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
-    """The gain in macro F1 in each of `resamples` paired resamplings, stratified by label.
-
-    F1 depends on the joint counts alone, so drawing rows with replacement within a label is drawing its
-    counts from a multinomial distribution: the resampling of Efron & Tibshirani (1993), chapter 6, exactly.
-    """
-    swapped = counts.transpose(0, 2, 1)
-    if swapped.tobytes() < counts.tobytes():  # so that swapping the models flips every sign, and nothing else
-        return -bootstrap_deltas(swapped, seed, resamples)
-    generator = np.random.default_rng(seed)
-    drawn = np.zeros((resamples, *counts.shape), dtype=np.int64)
-    for label, of_label in enumerate(counts.reshape(len(counts), -1)):
-        if rows := of_label.sum():
-            sample = generator.multinomial(rows, of_label / rows, size=resamples)
-            drawn[:, label] = sample.reshape(resamples, *counts.shape[1:])
-    candidate, live = f1_macro_of_both(drawn)
-    return candidate - live
-
-
-def mcnemar_exact(only_candidate_right: int, only_live_right: int) -> float:
-    """McNemar's exact test of equal accuracy (1947): two-sided p of the rows that only one gets right."""
-    discordant = only_candidate_right + only_live_right
-    return float(binomtest(only_candidate_right, discordant).pvalue) if discordant else 1.0
-
-
 def _doubt(comparison: Comparison, counts: Counts, failures: dict[str, int], rules: GateRules) -> str | None:
     """Why these rows can't be judged; None where they can."""
     asked, compared = len(comparison.rows), int(counts.sum())
@@ -202,9 +160,9 @@ def _api_fault(confusion: Counts, names: Sequence[str]) -> str | None:
     answers, rows = confusion.sum(axis=0), confusion.sum()
     if answers.max() == rows:
         return f"The API answered {names[answers.argmax()]} to all of {rows} rows: that is no model's answer."
-    as_said = _kappa(confusion)
+    as_said = kappa(confusion)
     _, fitting = linear_sum_assignment(confusion, maximize=True)
-    if _kappa(confusion[:, fitting]) > max(as_said, KAPPA_OF_A_GOOD_MODEL):
+    if kappa(confusion[:, fitting]) > max(as_said, KAPPA_OF_A_GOOD_MODEL):
         swaps = ", ".join(
             f"{names[answer]} for {names[label]}" for label, answer in enumerate(fitting) if label != answer
         )
@@ -212,13 +170,6 @@ def _api_fault(confusion: Counts, names: Sequence[str]) -> str | None:
     if as_said < KAPPA_OF_A_MODEL:
         return f"The API's answers are hardly better than chance (Cohen's kappa {as_said:.2f})."
     return None
-
-
-def _kappa(confusion: Counts) -> float:
-    """Cohen's kappa (1960) of labels and answers: 0 is agreement by chance, 1 is perfect."""
-    rows = confusion.sum()
-    by_chance = (confusion.sum(axis=0) * confusion.sum(axis=1)).sum() / rows**2
-    return float((np.trace(confusion) / rows - by_chance) / (1 - by_chance))
 
 
 def _apply(rules: GateRules, evidence: Evidence, names: Sequence[str]) -> list[RuleResult]:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from evaluation.decision_gate import decide, f1_macro_of_both
+from evaluation.decision_gate import decide
+from evaluation.paired_statistics import f1_macro_of_both
 from run_record import Comparison, GateRules
 
 NAMES = ("NORMAL", "URGENT", "HIGHLY URGENT")

@@ -14,7 +14,8 @@ from sklearn.metrics import f1_score
 
 from errors import ComparisonError
 from evaluation.comparison import load_comparison, save_comparison
-from evaluation.decision_gate import bootstrap_deltas, decide, f1_macro_of_both, joint_counts
+from evaluation.decision_gate import decide
+from evaluation.paired_statistics import bootstrap_deltas, f1_macro_of_both, joint_counts
 from run_record import Comparison, GateRules, Verdict
 
 SOURCE = Path(__file__).parent.parent
