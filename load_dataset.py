@@ -3,7 +3,6 @@
 Knows the Hub and the label set; knows nothing of models.
 """
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,11 +12,10 @@ import datasets
 from huggingface_hub import HfApi
 
 from errors import DatasetError, hub_errors
-from run_record import DatasetInfo
+from run_record import VERSION_TAG, DatasetInfo
 
 SPLITS = ("train", "eval", "test")
 COLUMNS = ("grievance", "label")
-VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
 ROWS_SHOWN = 5
 
 

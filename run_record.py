@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ EXIT_CODES = {
     "bug": 3,
     "interrupted": 130,  # 128 + the signal's number, in the supervisor
 }
+
+# v{YYYYMMDD}_{HHMMSS}, UTC: versions of data sets and models sort by the time in their names.
+VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
 
 # Given back when the disk is full, so that the end of the run can still be written.
 BALLAST_BYTES = 256 * 1024

@@ -76,7 +76,7 @@ class LiveModel:
     def served_version(self) -> Version | None:
         """The version that the API says it has loaded (`GET /`); None where it does not tell or answer."""
         try:
-            about = self.session.get(urljoin(self.endpoint, "/"), timeout=self.timeout).json()
+            about = self._look().json()
             revision, tag = about.get("model_revision"), about.get("model_version")
         except (requests.RequestException, ValueError, AttributeError):
             return None
@@ -95,9 +95,12 @@ class LiveModel:
     def _is_loading(self) -> bool:
         """Whether the API says (503) that its model is still being loaded."""
         try:
-            return self.session.get(urljoin(self.endpoint, "/"), timeout=self.timeout).status_code == 503
+            return self._look().status_code == 503
         except requests.RequestException:
             return False
+
+    def _look(self) -> requests.Response:
+        return self.session.get(urljoin(self.endpoint, "/"), timeout=self.timeout)
 
     def ask_one_version(
         self, texts: Sequence[str], *, failures_allowed: int, on_progress: Callable[[int], None]

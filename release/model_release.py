@@ -15,8 +15,8 @@ from huggingface_hub.utils import httpx
 
 from errors import ComparisonError, ReleaseError, RetrainError, hub_errors
 from release.model_card import restored_card
-from release.versions import VERSION_TAG, free_version_tag, list_versions, published_head, read_metadata
-from run_record import Release, Version
+from release.versions import free_version_tag, list_versions, published_head, read_metadata
+from run_record import VERSION_TAG, Release, Version
 
 # Formats that can run code when they are loaded: never published, and taken out of the repository.
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -92,11 +92,11 @@ def restore_version(api: HfApi, repo_id: str, version: Version, *, cause: str) -
         of_version = api.list_repo_files(repo_id, revision=version.revision)
         at_head = api.list_repo_files(repo_id, revision=head)
     rewritten = ("metadata.json", "README.md")
-    kept = [name for name in of_version if not name.endswith(PICKLES) and name not in rewritten]
+    kept = [file for file in of_version if not file.endswith(PICKLES) and file not in rewritten]
     operations: list[Operation] = [
-        CommitOperationCopy(name, name, src_revision=version.revision) for name in kept
+        CommitOperationCopy(file, file, src_revision=version.revision) for file in kept
     ]
-    operations += [CommitOperationDelete(name) for name in _stale(at_head, kept)]
+    operations += [CommitOperationDelete(file) for file in _stale(at_head, kept)]
     operations.append(CommitOperationAdd("metadata.json", _as_json(metadata).encode()))
     operations.append(
         CommitOperationAdd("README.md", restored_card(api, repo_id, version.revision, head).encode())

@@ -6,7 +6,6 @@ given-up-TAG once it was found not to: a run may be killed between the release a
 
 import json
 import logging
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +15,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 
 from errors import HubError, hub_errors
-from run_record import Version
+from run_record import VERSION_TAG, Version
 
-VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
 VERIFIED, GIVEN_UP = "verified-", "given-up-"
 
 logger = logging.getLogger(__name__)
