@@ -166,7 +166,9 @@ OUT_OF_MEMORY = (
 
 
 def _is_disk_full(error: Exception) -> bool:
-    return getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
+    """As the system says it, and torch's archive writer, which knows only that bytes are missing."""
+    known = (os.strerror(errno.ENOSPC), "inline_container.cc")
+    return getattr(error, "errno", None) == errno.ENOSPC or any(words in str(error) for words in known)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

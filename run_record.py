@@ -1,38 +1,53 @@
-"""Plain values that travel between the stages, and the journal that records a run.
+"""Plain values that travel between the stages: scores, verdict, release, outcome. Knows nothing else."""
 
-The journal (`events.jsonl`) is the one channel between the training process, which writes what happens, and
-everybody who tells people about it. Knows no network, torch or settings.
-"""
-
-import errno
-import json
-import logging
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-logger = logging.getLogger(__name__)
 
-EXIT_CODES = {
-    "accepted": 0,
-    "rejected": 0,
-    "inconclusive": 1,
-    "rolled_back": 1,
-    "failed": 1,
-    "bad_settings": 2,
-    "bug": 3,
-    "interrupted": 130,  # 128 + the signal's number, in the supervisor
+@dataclass(frozen=True)
+class Outcome:
+    """How a run can end: its exit code, its meaning, and what to do where the reasons do not say it."""
+
+    exit_code: int
+    meaning: str
+    what_to_do: str = ""
+
+
+OUTCOMES = {
+    "accepted": Outcome(0, "The new model serves now.", "Nothing needs to be done."),
+    "rejected": Outcome(
+        0,
+        "The live model stays: the new one is not better.",
+        "Nothing needs to be done. More corrected grievances give the next run more to learn from.",
+    ),
+    "unchanged": Outcome(
+        0,
+        "Nothing was trained: everything is as in the last finished run.",
+        "Nothing needs to be done. To train all the same, set SKIP_UNCHANGED=false.",
+    ),
+    "inconclusive": Outcome(1, "Nothing was published: there is no comparison that holds."),
+    "rolled_back": Outcome(
+        1,
+        "The new model did not come up; the previous version serves again.",
+        "Look at the log of the inference Space: it says why the new version did not come up there.",
+    ),
+    "failed": Outcome(1, "The run failed."),
+    "bad_settings": Outcome(2, "The settings can't be used; nothing was started."),
+    "bug": Outcome(
+        3, "The run ended in an error of the program.", "Report it with output.log: it holds the traceback."
+    ),
+    "interrupted": Outcome(
+        130,  # 128 + the signal's number, in the supervisor
+        "The run was interrupted.",
+        "Restart it. It goes on from its last checkpoint where RUN_DIR outlives the container.",
+    ),
 }
+# With these a run has reached its end. After any other a restart resumes what can be resumed.
+FINISHED = ("accepted", "rejected")
 
 # v{YYYYMMDD}_{HHMMSS}, UTC: versions of data sets and models sort by the time in their names.
 VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
-
-# Given back when the disk is full, so that the end of the run can still be written.
-BALLAST_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -178,96 +193,3 @@ class Release:
     revision: str
     previous_revision: str | None
     url: str
-
-
-class Journal:
-    """Appends events to a file, one JSON object a line; several processes may hold it open.
-
-    redact: applied to each line before it is written.
-    """
-
-    def __init__(self, folder: Path, redact: Callable[[str], str] = str) -> None:
-        self.folder = folder
-        self.path = folder / "events.jsonl"
-        self._redact = redact
-
-    @classmethod
-    def create(cls, folder: Path, redact: Callable[[str], str] = str) -> "Journal":
-        """Make the run's folder, with the ballast that a full disk may need."""
-        folder.mkdir(parents=True)
-        (folder / "ballast").write_bytes(os.urandom(BALLAST_BYTES))
-        return cls(folder, redact)
-
-    def write(self, event: str, **fields: Any) -> None:
-        """Record that `event` happened, now. A full disk costs the ballast first."""
-        entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | fields
-        line = self._redact(json.dumps(entry, ensure_ascii=False, default=_plain)) + "\n"
-        try:
-            self._append(line)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            self.drop_ballast()
-            self._append(line)
-
-    def warn(self, message: str) -> None:
-        """Log a warning, and record it for the summary."""
-        logger.warning("%s", message)
-        self.write("warning", message=message)
-
-    def _append(self, line: str) -> None:
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
-
-    def drop_ballast(self) -> None:
-        (self.folder / "ballast").unlink(missing_ok=True)
-
-    def read(self) -> Iterator[dict[str, Any]]:
-        """The events so far; a line that is still being written is left out."""
-        if not self.path.exists():
-            return
-        with self.path.open(encoding="utf-8") as lines:
-            for line in lines:
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-
-    def write_run_record(self) -> dict[str, Any]:
-        """Write run.json: the last value of each kind of event, with `outcome` and `reasons` on top."""
-        record = run_record(self.read())
-        self.drop_ballast()
-        partial = self.folder / "run.json.partial"
-        partial.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.folder / "run.json")
-        return record
-
-
-def run_record(events: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """Fold a journal into one record. Pure; works on an unfinished run too."""
-    record: dict[str, Any] = {"outcome": None, "reasons": []}
-    for event in events:
-        kind = event["event"]
-        values = {k: v for k, v in event.items() if k not in ("event", "time")}
-        if kind == "outcome":
-            record |= values | {"finished_at": event["time"]}
-        elif kind == "stage":
-            record.setdefault("stages", []).append({"name": event["name"], "started_at": event["time"]})
-        elif kind in ("validation", "warning"):
-            record.setdefault(kind + "s", []).append(values)
-        elif kind == "started":
-            record |= values | {"started_at": event["time"]}
-        elif kind != "progress":
-            record[kind] = values
-    return record
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if hasattr(value, "item"):  # a numpy scalar
-        return value.item()
-    return str(value)

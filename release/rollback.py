@@ -7,6 +7,7 @@ from huggingface_hub import HfApi
 
 from configs import BaseConfig
 from errors import ReleaseError, RetrainError, RolledBackError, RolloutError
+from journal import Journal
 from release.model_release import finish_release, restore_version
 from release.rollout import ANY_ANSWER, Canary, Service, roll_out
 from release.versions import (
@@ -18,7 +19,7 @@ from release.versions import (
     published_head,
     read_metadata,
 )
-from run_record import Journal, Release, Version
+from run_record import Release, Version
 
 ExpectedOf = Callable[[Version], Canary]  # what a version must answer to some test texts
 

@@ -1,0 +1,155 @@
+"""The journal of a run, and what is read from it.
+
+`events.jsonl` in the run's folder is the one channel between the training process, which writes what happens,
+and everybody who tells people about it. Knows no network, torch or settings.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from run_record import FINISHED
+
+# Given back when the disk is full, so that the end of the run can still be written.
+BALLAST_BYTES = 256 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """Appends events to a file, one JSON object a line; several processes may hold it open.
+
+    A disk that refuses a line does not end the run: it is kept in memory, and written when there is room.
+    redact: applied to each line before it is written.
+    """
+
+    def __init__(self, folder: Path, redact: Callable[[str], str] = str) -> None:
+        self.folder = folder
+        self.path = folder / "events.jsonl"
+        self._redact = redact
+        self._unwritten: list[str] = []
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, folder: Path, redact: Callable[[str], str] = str) -> "Journal":
+        """Make the run's folder, with the ballast that a full disk may need, and hold it as one in use."""
+        folder.mkdir(parents=True)
+        (folder / "ballast").write_bytes(os.urandom(BALLAST_BYTES))
+        journal = cls(folder, redact)
+        journal._lock = os.open(journal.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        with contextlib.suppress(OSError):  # a mounted bucket may know no locks
+            fcntl.flock(journal._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return journal
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Record that `event` happened, now."""
+        entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | fields
+        self._unwritten.append(self._redact(json.dumps(entry, ensure_ascii=False, default=_plain)) + "\n")
+        try:
+            self._append()
+        except OSError:
+            self.drop_ballast()
+            try:
+                self._append()
+            except OSError as error:
+                logger.error("The journal can't be written (%s): %s", error.strerror, self.path)
+
+    def warn(self, message: str) -> None:
+        """Log a warning, and record it for the summary."""
+        logger.warning("%s", message)
+        self.write("warning", message=message)
+
+    def _append(self) -> None:
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            while self._unwritten:
+                line = self._unwritten[0].encode()
+                if (written := os.write(handle, line)) < len(line):  # the disk filled up inside a line
+                    os.ftruncate(handle, os.fstat(handle).st_size - written)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._unwritten.pop(0)
+        finally:
+            os.close(handle)
+
+    def drop_ballast(self) -> None:
+        (self.folder / "ballast").unlink(missing_ok=True)
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The events so far; a line that is still being written is left out."""
+        written = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        for line in [*written, *self._unwritten]:
+            with contextlib.suppress(json.JSONDecodeError):
+                yield json.loads(line)
+
+    def write_run_record(self) -> dict[str, Any]:
+        """Write run.json: the last value of each kind of event, with `outcome` and `reasons` on top."""
+        record = run_record(self.read())
+        self.drop_ballast()
+        partial = self.folder / "run.json.partial"
+        try:
+            partial.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            partial.replace(self.folder / "run.json")
+        except OSError as error:
+            logger.error("run.json can't be written (%s): %s", error.strerror, self.folder)
+        return record
+
+
+def run_record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Fold a journal into one record. Pure; works on an unfinished run too."""
+    record: dict[str, Any] = {"outcome": None, "reasons": []}
+    for event in events:
+        kind = event["event"]
+        values = {k: v for k, v in event.items() if k not in ("event", "time")}
+        if kind == "outcome":
+            if record["outcome"] is None:  # what comes later is how the process ended, not why
+                record |= values | {"finished_at": event["time"]}
+        elif kind == "stage":
+            record.setdefault("stages", []).append({"name": event["name"], "started_at": event["time"]})
+        elif kind == "paused":
+            record.pop("pause_failed", None)
+        elif kind in ("validation", "warning"):
+            record.setdefault(kind + "s", []).append(values)
+        elif kind == "started":
+            record |= values | {"started_at": event["time"]}
+        elif kind != "progress":
+            record[kind] = values
+    return record
+
+
+def resumable_run(run_dir: Path, own: Path, inputs: Mapping[str, Any]) -> Path | None:
+    """The folder of the newest other run that began with the same `inputs`, has ended, and not finished."""
+    for folder in sorted(run_dir.glob("*"), key=lambda each: each.name, reverse=True):
+        journal = Journal(folder)
+        if folder == own or not journal.path.exists() or not any(folder.glob("checkpoints/checkpoint-*")):
+            continue
+        record = run_record(journal.read())
+        if record.get("inputs") == inputs:
+            return None if record["outcome"] in FINISHED or _in_use(journal.path) else folder
+    return None
+
+
+def _in_use(path: Path) -> bool:
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # no locks here
+            return False
+    return False
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if hasattr(value, "item"):  # a numpy scalar
+        return value.item()
+    return str(value)
