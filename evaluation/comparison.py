@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from errors import ComparisonError
+from evaluation.paired_statistics import bootstrap_deltas, joint_counts
+from evaluation.scores import reliability_of
 from run_record import Answer, Comparison, GateRules
 
 # Column of the file → field of Comparison. Labels are written as names, for people.
@@ -55,6 +57,33 @@ def pair_answers(
         latency=[answer.seconds for answer in live],
         errors=[answer.error for answer in live],
     )
+
+
+def figures(comparison: Comparison, seed: int) -> dict[str, Any]:
+    """What a picture of the comparison is drawn from, on the rows that both answered.
+
+    confusion_*: (classes, classes), [label][answer]; reliability_live: see reliability_of; gains: the
+    edges of forty bins of the resampled gain in macro F1, and how many resamplings fall into each.
+    """
+    answered = [i for i, answer in enumerate(comparison.live) if answer is not None]
+    if not answered:
+        return {}
+    labels, candidate, live = (
+        np.array([column[i] for i in answered], dtype=np.intp)
+        for column in (comparison.labels, comparison.candidate, comparison.live)
+    )
+    counts = joint_counts(labels, candidate, live, len(comparison.label_names))
+    resampled, edges = np.histogram(bootstrap_deltas(counts, seed), bins=40)
+    confidences = [comparison.live_confidence[i] for i in answered]
+    told = [i for i, confidence in enumerate(confidences) if confidence is not None]
+    return {
+        "confusion_candidate": counts.sum(axis=2).tolist(),
+        "confusion_live": counts.sum(axis=1).tolist(),
+        "reliability_live": reliability_of(
+            (labels == live)[told], np.array([confidences[i] for i in told], dtype=float)
+        ),
+        "gains": {"edges": edges.tolist(), "counts": resampled.tolist()},
+    }
 
 
 def save_comparison(file: Path, comparison: Comparison, rules: GateRules) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import (
     ConfusionMatrixDisplay,
     accuracy_score,
@@ -60,6 +61,25 @@ def write_reports(
     display.plot(ax=figure.subplots(), cmap="Blues", colorbar=False)
     display.ax_.set(title=f"Test set, {len(labels)} rows", xlabel="predicted", ylabel="labelled")
     figure.savefig(folder / "confusion_matrix.png", dpi=110)
+
+
+def reliability(labels: Sequence[int], probabilities: NDArray[np.float64]) -> list[tuple[float, float, int]]:
+    """How far confidence can be trusted: reliability_of the most probable class; (rows, classes)."""
+    return reliability_of(np.asarray(labels) == probabilities.argmax(axis=1), probabilities.max(axis=1))
+
+
+def reliability_of(
+    right: NDArray[np.bool_], confidence: NDArray[np.float64]
+) -> list[tuple[float, float, int]]:
+    """Ten bins of confidence, the empty ones left out: mean confidence, share of right answers, rows.
+
+    The points of a reliability diagram: Guo et al., "On Calibration of Modern Neural Networks" (2017), 2.
+    """
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    return [
+        (float(confidence[bins == b].mean()), float(right[bins == b].mean()), int((bins == b).sum()))
+        for b in np.unique(bins)
+    ]
 
 
 def stratified_sample(labels: Sequence[int], size: int, seed: int) -> list[int]:
