@@ -3,23 +3,35 @@
 from collections.abc import Mapping
 from typing import Any
 
-_HEADLINES = {
-    "accepted": "The new model serves now.",
-    "rejected": "The live model stays: the new one is not better.",
-    "inconclusive": "Nothing was published: there is no comparison that holds.",
-    "rolled_back": "The new model did not come up; the previous version serves again.",
-    "failed": "The run failed.",
-    "interrupted": "The run was interrupted.",
-    "bug": "The run ended in an error of the program; please report it with the log.",
-    "bad_settings": "The settings can't be used; nothing was started.",
-}
+from run_record import OUTCOMES
+
+TITLE_LENGTH = 63  # W&B takes no longer one
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """The subject of a message about the run, under 64 characters."""
+    label, outcome = record.get("label", "model"), record.get("outcome") or "unfinished"
+    if "pause_failed" in record:
+        return f"NOT PAUSED, still billed: {record['pause_failed']['space_id']}"[:TITLE_LENGTH]
+    if outcome == "accepted" and (release := record.get("release")):
+        f1_macro = record["test_scores"]["f1_macro"]
+        return f"New {label} model {release['version_tag']} serves, F1 {f1_macro:.3f}"[:TITLE_LENGTH]
+    return f"Retraining the {label} model: {outcome.replace('_', ' ')}"
 
 
 def summary(record: Mapping[str, Any]) -> str:
     """What happened, why, the figures and where to look."""
     outcome = record.get("outcome") or "unfinished"
-    lines = [f"{outcome.upper()}: {_HEADLINES.get(outcome, 'The run has not ended.')}"]
+    known = OUTCOMES.get(outcome)
+    lines = [f"{outcome.upper()}: {known.meaning if known else 'The run has not ended.'}"]
     lines += [f"  {reason}" for reason in record.get("reasons", ())]
+    if known and known.what_to_do:
+        lines.append(f"  {known.what_to_do}")
+    if failed := record.get("pause_failed"):
+        lines.append(
+            f"  {failed['space_id']} IS NOT PAUSED AND STILL BILLED. Pause it by hand in its settings. "
+            f"{failed['message']}"
+        )
     if dataset := record.get("dataset"):
         tag = f" ({dataset['version_tag']})" if dataset["version_tag"] else ""
         sizes = ", ".join(f"{name} {size}" for name, size in dataset["split_sizes"].items())
@@ -37,6 +49,8 @@ def summary(record: Mapping[str, Any]) -> str:
         if version := record.get(event):
             lines.append(f"  {what}: {version['version_tag']}, {version['url']}")
     lines += [f"  Warning: {warning['message']}" for warning in record.get("warnings", ())]
+    if kept := record.get("kept"):
+        lines.append(f"  Report and record: {kept['url']}")
     if tracking := record.get("tracking"):
         lines.append(f"  W&B: {tracking['url'] or 'offline, ' + tracking['folder']}")
     if folder := record.get("folder"):

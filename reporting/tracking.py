@@ -1,11 +1,14 @@
 """The run on Weights & Biases. Tracking is a guest: whatever it does, the run goes on.
 
 Without a key or a network the run is tracked offline, in the run's folder. Knows no Hub and no model.
+`python -m reporting.tracking RUN_FOLDER` tells the end of a run whose own process could not.
 """
 
 import functools
+import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +17,11 @@ from typing import Any, Concatenate, Literal, ParamSpec
 import requests
 import wandb
 
-from run_record import DatasetInfo, Scores, Verdict
+from reporting.redaction import Redactor, set_up_logging
+from reporting.summary import summary, title
+from run_record import FINISHED, OUTCOMES, DatasetInfo, Scores, Verdict
 
 FINISH_TIMEOUT = 60.0
-GOOD_OUTCOMES = ("accepted", "rejected")
 
 P = ParamSpec("P")
 
@@ -45,7 +49,14 @@ def never_fails(
 class Tracker:
     """One W&B run; every method is a no-op where it could not be started."""
 
-    def __init__(self, project: str, api_key: str | None, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        project: str,
+        api_key: str | None,
+        folder: Path,
+        config: Mapping[str, Any],
+        run_id: str | None = None,
+    ) -> None:
         self.run: Any = None
         self.warning: str | None = None
         online = False
@@ -58,7 +69,7 @@ class Tracker:
         modes: list[Literal["online", "offline"]] = ["online", "offline"] if online else ["offline"]
         for mode in modes:
             try:
-                self.run = _start(project, api_key, folder, config, mode)
+                self.run = _start(project, api_key, folder, config, mode, run_id)
                 break
             except Exception as error:  # noqa: BLE001 (see never_fails)
                 self.warning = f"W&B could not be started {mode} ({type(error).__name__}: {error})"
@@ -112,12 +123,18 @@ class Tracker:
         )
 
     @never_fails
-    def finish(self, outcome: str, summary: str, exit_code: int) -> None:
+    def alert(self, title: str, text: str) -> None:
+        """Warn people while the run goes on."""
+        self.run.alert(title=title, text=text, level="WARN")
+
+    @never_fails
+    def finish(self, record: Mapping[str, Any]) -> None:
         """Send the summary as an alert and close the run, within a time."""
-        level = "INFO" if outcome in GOOD_OUTCOMES else "ERROR"
-        self.run.alert(title=f"Retraining: {outcome}", text=summary, level=level)
+        outcome = record["outcome"]
+        good = outcome in (*FINISHED, "unchanged") and "pause_failed" not in record
+        self.run.alert(title=title(record), text=summary(record), level="INFO" if good else "ERROR")
         self.run.summary["outcome"] = outcome
-        self.run.finish(exit_code=exit_code)
+        self.run.finish(exit_code=OUTCOMES[outcome].exit_code)
 
 
 def _start(
@@ -126,9 +143,12 @@ def _start(
     folder: Path,
     config: Mapping[str, Any],
     mode: Literal["online", "offline"],
+    run_id: str | None,
 ) -> wandb.Run:
     return wandb.init(
         project=project,
+        id=run_id,
+        resume="allow" if run_id else None,
         dir=folder,
         config=dict(config),
         mode=mode,
@@ -154,3 +174,19 @@ def _answers(url: str) -> bool:
     except requests.RequestException:
         return False
     return True
+
+
+def main(folder: Path, environ: Mapping[str, str]) -> None:
+    """Open the run anew and tell how it ended, from its run.json."""
+    from configs import get_config
+
+    config = get_config(environ)
+    set_up_logging(Redactor(config.secrets))
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    key = config.wandb_api_key.get_secret_value() if config.wandb_api_key else None
+    run_id = record.get("tracking", {}).get("run_id")
+    Tracker(config.wandb_project_name, key, folder, config.public_values(), run_id).finish(record)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), os.environ)
