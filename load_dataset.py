@@ -29,7 +29,17 @@ class Splits:
     info: DatasetInfo
 
 
-def load_splits(api: HfApi, repo_id: str, label2id: Mapping[str, int], revision: str | None = None) -> Splits:
+def pinned_revision(api: HfApi, repo_id: str, revision: str | None = None) -> str:
+    """The commit that a branch or tag of a data set is at; main's unless given.
+
+    Raises:
+        DatasetError: it is not there.
+    """
+    with hub_errors("read the data set", repo_id, DatasetError):
+        return str(api.dataset_info(repo_id, revision=revision).sha)
+
+
+def load_splits(api: HfApi, repo_id: str, label2id: Mapping[str, int], revision: str) -> Splits:
     """Pull the data set at one commit and check it.
 
     Raises:
@@ -37,20 +47,19 @@ def load_splits(api: HfApi, repo_id: str, label2id: Mapping[str, int], revision:
             the first rows and the remedy.
     """
     with hub_errors("read the data set", repo_id, DatasetError):
-        sha = api.dataset_info(repo_id, revision=revision).sha
         tags = api.list_repo_refs(repo_id, repo_type="dataset").tags
     # Version tags sort by the time in their name; the server's own order means nothing.
     version_tag = max((tag.name for tag in tags if VERSION_TAG.match(tag.name)), default=None)
     with hub_errors("download the data set", repo_id, DatasetError):
         try:
-            loaded = datasets.load_dataset(repo_id, revision=sha, token=api.token)
+            loaded = datasets.load_dataset(repo_id, revision=revision, token=api.token)
         except (ValueError, datasets.exceptions.DatasetsError, FileNotFoundError) as error:
             reason = str(error).splitlines()[0][:300]
             raise DatasetError(
-                f"The data set {repo_id} at {sha} can't be read ({reason}). "
+                f"The data set {repo_id} at {revision} can't be read ({reason}). "
                 "Push it anew with DatasetDict.push_to_hub and the splits train, eval and test."
             ) from error
-    return check_splits(loaded, label2id, repo_id=repo_id, revision=str(sha), version_tag=version_tag)
+    return check_splits(loaded, label2id, repo_id=repo_id, revision=revision, version_tag=version_tag)
 
 
 def check_splits(

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,17 @@ import datasets
 import numpy as np
 from huggingface_hub import HfApi, ModelCard
 from numpy.typing import NDArray
-from transformers import EvalPrediction, set_seed
+from transformers import EvalPrediction, TrainerCallback, set_seed
 
 from configs import BaseConfig
 from errors import resource_errors
-from evaluation.comparison import pair_answers, save_comparison
+from evaluation.comparison import figures, pair_answers, save_comparison
 from evaluation.decision_gate import decide, first_release
 from evaluation.live_model import LiveModel
-from evaluation.scores import compute_scores, stratified_sample, write_reports
+from evaluation.mistakes import write_mistakes
+from evaluation.scores import compute_scores, reliability, stratified_sample, write_reports
 from inference_service import live_model, service
+from journal import Journal, run_record
 from lifecycle.hub_client import account
 from lifecycle.space_control import restart_space, space_stage
 from load_dataset import Splits
@@ -30,11 +32,12 @@ from release.rollback import bring_into_service, finish_earlier_release
 from release.rollout import Canary, median_seconds
 from release.versions import free_version_tag, history, list_versions, published_head
 from released_model import canary_of, canary_of_released, released_answers
+from reporting.run_history import Record, f1_alarm
 from reporting.tracking import Tracker
-from run_record import GateRules, Journal, Release, Scores, Verdict, Version, run_record
-from training.checkpoint import load_classifier
+from run_record import GateRules, Release, Scores, Verdict, Version
+from training.checkpoint import load_classifier, take_over_checkpoint
 from training.fine_tuning import fine_tune, predict
-from training.progress import ProgressCallback
+from training.progress import Heartbeat, ProgressCallback
 from training.tokenization import cut_texts, tokenize
 
 CANARY_TEXTS, CANARY_CHARACTERS = 16, 5000
@@ -45,7 +48,7 @@ logger = logging.getLogger(__name__)
 class GrievanceClassifier:
     """An XLM-RoBERTa with a classification head, from its base checkpoint to the released version.
 
-    model_checkpoint: a repository on the Hub or a folder; the new head is made with `seed`.
+    model_checkpoint: a repository on the Hub, at `revision`, or a folder; the new head is made with `seed`.
 
     Raises:
         CheckpointError: the checkpoint can't be loaded or is no XLM-R.
@@ -63,6 +66,7 @@ class GrievanceClassifier:
         *,
         seed: int = 42,
         max_length: int = 512,
+        revision: str | None = None,
     ) -> None:
         assert len(id2label) == len(label2id) == num_labels
         self.model_checkpoint = model_checkpoint
@@ -71,7 +75,9 @@ class GrievanceClassifier:
         self.max_length = max_length
         self.api = HfApi(token=hf_token)
         set_seed(seed)  # before the head is made: it is random
-        self.model, self.tokenizer = load_classifier(model_checkpoint, hf_token, id2label=self.id2label)
+        self.model, self.tokenizer = load_classifier(
+            model_checkpoint, hf_token, revision=revision or "main", id2label=self.id2label
+        )
 
     def tokenize_dataset(self, split: datasets.Dataset) -> datasets.Dataset:
         """Columns input_ids, attention_mask and label; texts are cut at max_length tokens."""
@@ -84,16 +90,22 @@ class GrievanceClassifier:
         config: BaseConfig,
         journal: Journal,
         tracker: Tracker,
+        cut_short: Path | None = None,
     ) -> None:
-        """Fine-tune on tokenised sets; afterwards the model holds the weights with the best validation F1."""
+        """Fine-tune on tokenised sets; afterwards the model holds the weights with the best validation F1.
+
+        cut_short: the folder of a run to go on from, at its last checkpoint.
+        """
 
         def metrics(prediction: EvalPrediction) -> dict[str, float]:
             predicted = prediction.predictions.argmax(axis=-1)
             return {"f1_macro": compute_scores(prediction.label_ids, predicted, self.id2label).f1_macro}
 
-        callback = ProgressCallback(journal, tracker.log)
         checkpoints = journal.folder / "checkpoints"
-        trainer = fine_tune(self.model, train_set, eval_set, config, checkpoints, metrics, [callback])
+        if cut_short:
+            take_over_checkpoint(cut_short, checkpoints, journal)
+        callbacks = [ProgressCallback(journal, tracker.log), Heartbeat(journal, "validate")]
+        trainer = fine_tune(self.model, train_set, eval_set, config, checkpoints, metrics, callbacks)
         state, arguments = trainer.state, trainer.args
         journal.write(
             "training",
@@ -104,9 +116,11 @@ class GrievanceClassifier:
             device=str(arguments.device),
         )
 
-    def evaluate(self, test_set: datasets.Dataset, config: BaseConfig) -> tuple[Scores, NDArray[np.float64]]:
+    def evaluate(
+        self, test_set: datasets.Dataset, config: BaseConfig, callbacks: Sequence[TrainerCallback] = ()
+    ) -> tuple[Scores, NDArray[np.float64]]:
         """Score a tokenised set; returns the scores and the probability of each class, (rows, classes)."""
-        probabilities = predict(self.model, test_set, config)
+        probabilities = predict(self.model, test_set, config, callbacks)
         predictions = probabilities.argmax(axis=1).tolist()
         return compute_scores(test_set["label"], predictions, self.id2label), probabilities
 
@@ -146,9 +160,18 @@ class GrievanceClassifier:
         restart_space(self.api, space_id)
 
     def train_pipeline(
-        self, config: BaseConfig, splits: Splits, tracker: Tracker, journal: Journal
+        self,
+        config: BaseConfig,
+        splits: Splits,
+        tracker: Tracker,
+        journal: Journal,
+        earlier_runs: Sequence[Record] = (),
+        cut_short: Path | None = None,
     ) -> Verdict:
-        """Train, evaluate, compare, and release and roll out if the gate says so."""
+        """Train, evaluate, compare, and release and roll out if the gate says so.
+
+        earlier_runs: the records to hold this run's F1 against; cut_short: see train.
+        """
         repo_id, live = config.hub_model_id, live_model(self.api, config)
         space = service(self.api, config, live)
         few = splits.test.select(stratified_sample(splits.test["label"], CANARY_TEXTS, config.seed))
@@ -165,15 +188,21 @@ class GrievanceClassifier:
 
         journal.write("stage", name="train")
         train_set, eval_set, test_set = map(self.tokenize_dataset, (splits.train, splits.eval, splits.test))
-        self.train(train_set, eval_set, config, journal, tracker)
+        self.train(train_set, eval_set, config, journal, tracker, cut_short)
 
         journal.write("stage", name="evaluate")
-        scores, probabilities = self.evaluate(test_set, config)
+        scores, probabilities = self.evaluate(test_set, config, [Heartbeat(journal, "evaluate")])
         folder = journal.folder / "model"
         with resource_errors():
             predictions = probabilities.argmax(axis=1).tolist()
             write_reports(folder / "reports", test_set["label"], predictions, self.id2label)
+            mistakes = journal.folder / "mistakes.json"
+            write_mistakes(mistakes, splits.test, probabilities, self.id2label, texts=config.report_texts)
         journal.write("test_scores", **vars(scores))
+        journal.write("reliability", bins=reliability(test_set["label"], probabilities))
+        if alarm := f1_alarm(scores.f1_macro, earlier_runs):
+            journal.warn(alarm)
+            tracker.alert("The new model is worse than usual", alarm)
         self.log_wandb_eval_metrics(tracker, scores, folder / "reports")
 
         journal.write("stage", name="compare")
@@ -240,7 +269,8 @@ class GrievanceClassifier:
         released = next(iter(list_versions(self.api, config.hub_model_id)), None)
         if config.compare_with == "hub":
             rows, served = list(range(len(labels))), released
-            answers = released_answers(self.api, config, released.revision if released else "main", test)
+            revision, heartbeat = released.revision if released else "main", Heartbeat(journal, "compare")
+            answers = released_answers(self.api, config, revision, test, [heartbeat])
         else:
             rows = stratified_sample(labels, config.deployed_sample_size, config.seed)
             live.wake(lambda: space_stage(self.api, config.space_repo_id), config.rollout_timeout_minutes)
@@ -256,6 +286,7 @@ class GrievanceClassifier:
         rules = gate_rules(config)
         with resource_errors():
             save_comparison(journal.folder / "comparison.parquet", comparison, rules)
+        journal.write("compared", **figures(comparison, config.seed))
         verdict = replace(decide(comparison, rules), served=served)
         if served and released and served.revision != released.revision:
             warning = (

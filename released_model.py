@@ -1,8 +1,10 @@
 """Released versions scored here: in place of the live API, and to know what they must answer."""
 
+from collections.abc import Sequence
+
 import datasets
 from huggingface_hub import HfApi
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from configs import BaseConfig
 from errors import CheckpointError, ComparisonError, RolloutError
@@ -14,7 +16,13 @@ from training.fine_tuning import predict
 from training.tokenization import tokenize
 
 
-def released_answers(api: HfApi, config: BaseConfig, revision: str, test: datasets.Dataset) -> list[Answer]:
+def released_answers(
+    api: HfApi,
+    config: BaseConfig,
+    revision: str,
+    test: datasets.Dataset,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> list[Answer]:
     """Score the released model on the test split, with its own tokenizer.
 
     Raises:
@@ -30,7 +38,7 @@ def released_answers(api: HfApi, config: BaseConfig, revision: str, test: datase
             f"{config.hub_model_id} at {revision} has labels {theirs}, not those of LABEL={config.label}: "
             "is HUB_MODEL_ID the right one?"
         )
-    return answers_of(predict(model, tokenize(tokenizer, test, config.max_length), config))
+    return answers_of(predict(model, tokenize(tokenizer, test, config.max_length), config, callbacks))
 
 
 def canary_of(

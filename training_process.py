@@ -3,8 +3,11 @@
 Whatever happens in it becomes the journal's outcome and its exit code.
 """
 
+import ctypes
 import logging
 import os
+import shutil
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,28 +17,40 @@ import transformers
 from huggingface_hub import HfApi
 
 from configs import BaseConfig, get_config
-from errors import Interrupted, RetrainError, resource_errors
+from errors import CheckpointError, Interrupted, RetrainError, hub_errors, resource_errors
+from journal import Journal, resumable_run, run_record
 from lifecycle.hub_client import check_token, configure_hub_client
 from lifecycle.supervisor import interruptible
-from load_dataset import load_splits
+from load_dataset import load_splits, pinned_revision
 from model_pipeline import GrievanceClassifier
 from reporting.redaction import Redactor, set_up_logging
-from reporting.summary import summary
+from reporting.run_history import Record, health, last_finished, read_runs
 from reporting.tracking import Tracker
-from run_record import EXIT_CODES, Journal, Verdict, run_record
+from run_record import FINISHED, OUTCOMES, Verdict
+
+PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger(__name__)
 
 
 def run_training(config: BaseConfig, tracker: Tracker, journal: Journal) -> Verdict:
-    """The run: data, checkpoint, pipeline."""
+    """The run: data, checkpoint, pipeline; or none of it, where nothing has changed."""
     token = config.hf_token.get_secret_value()
     api = HfApi(token=token)
     check_token(api)
 
     journal.write("stage", name="load data")
+    earlier = earlier_runs(api, config, journal)
+    revision = pinned_revision(api, config.dataset_repo_id, config.dataset_revision)
+    checkpoint_revision = pinned_checkpoint(api, config.model_checkpoint)
+    inputs = config.inputs() | {"dataset": revision, "checkpoint": checkpoint_revision}
+    journal.write("inputs", **inputs)
+    if config.skip_unchanged and (finished := last_finished(earlier)) and finished.get("inputs") == inputs:
+        if checkpoint_revision is not None:
+            return unchanged(finished)
+        journal.warn("SKIP_UNCHANGED can't tell whether a checkpoint in a folder has changed: it trains.")
     with resource_errors():
-        splits = load_splits(api, config.dataset_repo_id, config.label2id, config.dataset_revision)
+        splits = load_splits(api, config.dataset_repo_id, config.label2id, revision)
     journal.write("dataset", **vars(splits.info))
     tracker.log_dataset(splits.info)
 
@@ -49,8 +64,48 @@ def run_training(config: BaseConfig, tracker: Tracker, journal: Journal) -> Verd
         wandb_project_name=config.wandb_project_name,
         seed=config.seed,
         max_length=config.max_length,
+        revision=checkpoint_revision,
     )
-    return classifier.train_pipeline(config, splits, tracker, journal)
+    cut_short = resumable_run(journal.folder.parent, journal.folder, inputs)
+    verdict = classifier.train_pipeline(config, splits, tracker, journal, earlier, cut_short)
+    if verdict.outcome in FINISHED:  # nobody goes on from these any more
+        while cut_short:
+            shutil.rmtree(cut_short / "checkpoints", ignore_errors=True)
+            before = run_record(Journal(cut_short).read()).get("resumed")
+            cut_short = Path(before["from"]) if before else None
+        shutil.rmtree(journal.folder / "checkpoints", ignore_errors=True)
+    return verdict
+
+
+def earlier_runs(api: HfApi, config: BaseConfig, journal: Journal) -> list[Record]:
+    """What the Hub keeps of the runs before this one; none of them is needed to train."""
+    try:
+        runs = read_runs(api, config.hub_model_id)
+    except RetrainError as error:
+        journal.warn(f"The history of runs can't be read: {error}")
+        return []
+    journal.write("history", **health(runs))
+    return runs
+
+
+def pinned_checkpoint(api: HfApi, checkpoint: str) -> str | None:
+    """The commit that the checkpoint's main is at; None for a folder."""
+    if Path(checkpoint).is_dir():
+        return None
+    with hub_errors("find MODEL_CHECKPOINT", checkpoint, CheckpointError):
+        return api.model_info(checkpoint).sha
+
+
+def unchanged(finished: Record) -> Verdict:
+    """The verdict where a run would only repeat the last finished one."""
+    run = Path(finished["folder"]).name
+    return Verdict(
+        "unchanged",
+        (
+            f"Data set, checkpoint and settings are those of the last finished run ({run}: "
+            f"{finished['outcome']}), and SKIP_UNCHANGED is set.",
+        ),
+    )
 
 
 def start_tracking(config: BaseConfig, journal: Journal) -> Tracker:
@@ -59,7 +114,8 @@ def start_tracking(config: BaseConfig, journal: Journal) -> Tracker:
     tracker = Tracker(config.wandb_project_name, key, journal.folder, config.public_values())
     if tracker.warning:
         journal.warn(tracker.warning)
-    journal.write("tracking", url=tracker.url, folder=str(journal.folder / "wandb"))
+    run_id = tracker.run and tracker.run.id
+    journal.write("tracking", url=tracker.url, folder=str(journal.folder / "wandb"), run_id=run_id)
     return tracker
 
 
@@ -87,9 +143,12 @@ def main(folder: Path, environ: Mapping[str, str]) -> int:
         outcome, reasons = "bug", (f"{type(error).__name__}: {error}",)
     journal.write("outcome", outcome=outcome, reasons=reasons)
     if tracker:  # told from the journal, in which no secret is left
-        tracker.finish(outcome, summary(run_record(journal.read())), EXIT_CODES[outcome])
-    return EXIT_CODES[outcome]
+        tracker.finish(run_record(journal.read()))
+        journal.write("told", by="W&B")
+    return OUTCOMES[outcome].exit_code
 
 
 if __name__ == "__main__":
+    # Without its supervisor nobody would end it, tell of it or pause the Space.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     sys.exit(main(Path(sys.argv[1]), os.environ))

@@ -23,6 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 from configs import BaseConfig
 from errors import resource_errors
 from training.batching import collate_packed, packed
+from training.checkpoint import last_checkpoint
 from training.compact_vocabulary import compact_vocabulary
 from training.focal_loss import FocalLossMultiClass, FocalLossTrainer
 from training.progress import EvaluateAtTheEnd
@@ -40,7 +41,8 @@ def fine_tune(
 ) -> FocalLossTrainer:
     """Train; afterwards `model` holds the weights with the best macro F1 on `eval_set`.
 
-    compute_metrics must give f1_macro. Checkpoints are kept below `folder`.
+    compute_metrics must give f1_macro. Checkpoints are kept below `folder`; training goes on from one that is
+    there already, to the same end.
     """
     occurring = {token for rows in (train_set, eval_set) for ids in rows["input_ids"] for token in ids}
     with compact_vocabulary(model, occurring), packed(model) as classifier:
@@ -55,13 +57,20 @@ def fine_tune(
             focal_loss=FocalLossMultiClass(config.focal_gamma, class_weights(config, train_set["label"])),
         )
         trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
-        trainer.train()
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        # Without its best weights a run would release its last ones.
+        assert trainer.state.best_model_checkpoint, "the best checkpoint was not found again"
     return trainer
 
 
 @resource_errors()
 def predict(
-    model: PreTrainedModel, rows: datasets.Dataset, config: BaseConfig, *, half_precision: bool = True
+    model: PreTrainedModel,
+    rows: datasets.Dataset,
+    config: BaseConfig,
+    callbacks: Sequence[TrainerCallback] = (),
+    *,
+    half_precision: bool = True,
 ) -> NDArray[np.float64]:
     """The probability of each class for tokenised rows: (rows, classes), in their order.
 
@@ -69,7 +78,8 @@ def predict(
     """
     with TemporaryDirectory() as folder, packed(model) as classifier:
         arguments = _arguments(folder, half_precision, per_device_eval_batch_size=config.eval_batch_size)
-        trainer = Trainer(classifier, arguments, collate_packed)
+        trainer = Trainer(classifier, arguments, collate_packed, callbacks=[*callbacks])
+        trainer.remove_callback(PrinterCallback)
         unlabelled = rows.select_columns(["input_ids"])
         logits = trainer.predict(unlabelled).predictions
     return softmax(logits.astype(np.float64), axis=1)
@@ -87,10 +97,10 @@ def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
         eval_strategy="steps",
         eval_steps=config.eval_steps,
         logging_steps=max(1, config.eval_steps // 5),
-        # Saves at each new best validation, so that there is always one to load at the end.
+        # Saves at each new best validation, so that there is always one to load at the end, and all that is
+        # needed to go on from there.
         save_strategy="best",
         save_total_limit=1,
-        save_only_model=True,
         load_best_model_at_end=True,
         metric_for_best_model="f1_macro",
         greater_is_better=True,

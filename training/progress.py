@@ -1,12 +1,13 @@
 """Trainer callbacks: what journal and tracker hear of training, and a last validation. Knows no model."""
 
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sized
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from run_record import Journal
+from journal import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +23,48 @@ class EvaluateAtTheEnd(TrainerCallback):
         return control
 
 
+class Heartbeat(TrainerCallback):
+    """Tells the journal how far a prediction is, so that a long one is not taken for a hang."""
+
+    EVERY_SECONDS = 10.0
+
+    def __init__(self, journal: Journal, stage: str) -> None:
+        self.journal, self.stage = journal, stage
+        self.done, self.told = 0, time.monotonic()
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Sized | None = None,
+        **_: Any,
+    ) -> None:
+        assert eval_dataloader is not None
+        self.done += 1
+        if (now := time.monotonic()) - self.told > self.EVERY_SECONDS:
+            self.told = now
+            self.journal.write("progress", stage=self.stage, done=self.done, total=len(eval_dataloader))
+        if self.done == len(eval_dataloader):
+            self.done = 0
+
+
 class ProgressCallback(TrainerCallback):
     """Writes progress and validations into log and journal, and the curves to `log_curves(values, step)`."""
 
     def __init__(self, journal: Journal, log_curves: Callable[[Mapping[str, float], int], None]) -> None:
         self.journal = journal
         self.log_curves = log_curves
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """A run that goes on from a checkpoint shows the curves from their beginning."""
+        reached = state.global_step
+        for logs in list(state.log_history):
+            state.global_step = int(logs["step"])
+            self.on_log(args, state, control, logs)
+        state.global_step = reached
 
     def on_log(
         self,
