@@ -5,6 +5,7 @@ Knows nothing of the Hub, torch or files. Importing it reads nothing.
 
 import io
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -36,6 +37,17 @@ def _http_url(value: str) -> str:
         raise ValueError("should not hold a password; put it into API_TOKEN")
     return value
 
+
+_AROUND_THE_RUN = {
+    "RUN_DIR",
+    "PORT",
+    "MAX_RUN_MINUTES",
+    "STALL_MINUTES",
+    "SKIP_UNCHANGED",
+    "REPORT_TEXTS",
+    "RETRAIN_SPACE_ID",
+    "WANDB_PROJECT_NAME",
+}
 
 RepoId = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=96)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -95,6 +107,13 @@ class BaseConfig(BaseSettings):
     )
     allow_first_release: bool = Field(False, description="release where no model is published yet")
     rollout_timeout_minutes: float = Field(20, gt=0, le=24 * 60)
+    max_run_minutes: float = Field(12 * 60, gt=0, description="a run that takes longer is ended")
+    stall_minutes: float = Field(30, gt=0, description="nothing may happen for so long")
+    skip_unchanged: bool = Field(
+        False, description="end at once where the last finished run had all the same"
+    )
+    notify_urls: SecretStr | None = Field(None, description="where summaries go, as apprise's URLs")
+    report_texts: bool = Field(False, description="show the texts of mistakes in report.html")
     run_dir: Path = Field(Path("runs"), description="a folder for each run is made below it")
     port: int = Field(7860, ge=1, le=65535)
 
@@ -121,6 +140,18 @@ class BaseConfig(BaseSettings):
             )
         return numbers[0] if len(numbers) == 1 else numbers
 
+    @field_validator("notify_urls")
+    @classmethod
+    def _check_urls(cls, value: SecretStr | None) -> SecretStr | None:
+        from reporting.notification import is_known  # apprise is heavy, and seldom needed
+
+        for place, url in enumerate(split_urls(value), 1):
+            if not is_known(url):
+                raise ValueError(
+                    f"number {place} is no URL that apprise knows, such as slack:// or mailto://"
+                )
+        return value
+
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> Self:
         """Build from clean variables.
@@ -145,12 +176,17 @@ class BaseConfig(BaseSettings):
     def secrets(self) -> list[str]:
         """The plain values that must be masked wherever text leaves the process."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        plain = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return plain + split_urls(self.notify_urls)
 
     def public_values(self) -> dict[str, Any]:
         """Every setting but the secrets, in plain JSON values, by the variable's name."""
         secret = {name for name, field in type(self).model_fields.items() if _is_secret(field)}
         return {name.upper(): value for name, value in self.model_dump(mode="json", exclude=secret).items()}
+
+    def inputs(self) -> dict[str, Any]:
+        """The public values that a run's result depends on: where and how long it runs is not of them."""
+        return {name: value for name, value in self.public_values().items() if name not in _AROUND_THE_RUN}
 
 
 class UrgencyConfig(BaseConfig):
@@ -190,6 +226,11 @@ def get_config(environ: Mapping[str, str] | None = None) -> BaseConfig:
     variables = clean_environment(os.environ if environ is None else environ)
     chosen = DepartmentConfig if variables.get("LABEL") == "department" else UrgencyConfig
     return chosen.from_environment(variables)
+
+
+def split_urls(urls: SecretStr | None) -> list[str]:
+    """The single URLs of NOTIFY_URLS, which stand between white space or commas."""
+    return re.split(r"[\s,]+(?=\w+://)", urls.get_secret_value()) if urls else []
 
 
 def _is_secret(field: FieldInfo) -> bool:

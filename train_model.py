@@ -1,31 +1,49 @@
-"""Entry point of the retrain Space: settings, port, one training process, summary, pause.
+"""Entry point of the retrain Space: settings, port, one training process, report, summary, pause.
 
 Imports nothing heavy, so that bad settings show at once and the port opens within the platform's patience.
-The exit code is the run's outcome (run_record.EXIT_CODES; 128 + the signal's number for an interrupted run).
+The exit code is the run's outcome (run_record.OUTCOMES; 128 + the signal's number for an interrupted run).
 """
 
+import contextlib
 import logging
 import os
+import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from configs import BaseConfig, clean_environment, get_config
-from errors import Interrupted, RetrainError, SettingsError
+from configs import BaseConfig, clean_environment, get_config, split_urls
+from errors import Interrupted, SettingsError
+from journal import Journal
 from reporting.redaction import Redactor, set_up_logging
-from reporting.summary import summary
-from run_record import EXIT_CODES, Journal, run_record
+from reporting.summary import summary, title
+from run_record import FINISHED, OUTCOMES
 
-TRAINING = (sys.executable, "-u", str(Path(__file__).with_name("training_process.py")))
+SOURCE = Path(__file__).parent
+TRAINING = (sys.executable, "-u", str(SOURCE / "training_process.py"))
+# How long the steps between the outcome and the pause may take, each.
+GUEST_SECONDS = 90.0
 
 logger = logging.getLogger("retrain")
 
 
+@dataclass(frozen=True)
+class Contacts:
+    """Whom the end of a run is told to, and what is paused; what is None can't be had."""
+
+    token: str | None
+    space_id: str | None
+    model_id: str | None = None
+    urls: list[str] = field(default_factory=list)
+
+
 def main(environ: Mapping[str, str]) -> int:
-    """Run once; whatever happens, tell it and pause the Space."""
+    """Run once; whatever happens, record it, tell it and pause the Space."""
     try:
         config = get_config(environ)
         redact = Redactor(config.secrets)
@@ -33,85 +51,159 @@ def main(environ: Mapping[str, str]) -> int:
         from lifecycle.status_page import open_port, serve
 
         listener = open_port(config.port)
+        journal = new_journal(config.run_dir, config.label, redact)
     except SettingsError as error:
         return refuse(error, environ)
 
-    from lifecycle.supervisor import interruptible, run_child
+    from lifecycle.supervisor import Limits, interruptible, run_child
 
-    journal = new_journal(config.run_dir, config.label, redact)
-    serve(listener, lambda: run_record(journal.read()))
+    contacts = Contacts(
+        config.hf_token.get_secret_value(),
+        config.retrain_space_id,
+        config.hub_model_id,
+        split_urls(config.notify_urls),
+    )
+    limits = Limits(config.max_run_minutes, config.stall_minutes)
+    signum = 0
+    try:
+        with interruptible():
+            serve(listener, journal)
+            begin(journal, config, contacts, environ)
+            run_child([*TRAINING, str(journal.folder)], environ, journal, redact, limits)
+    except Interrupted as error:
+        signum = error.signum
+    except Exception as error:  # whatever it is, the Space is paused
+        logger.exception("A bug ended the supervision of the run")
+        journal.write("outcome", outcome="bug", reasons=[f"{type(error).__name__}: {error}"])
+    outcome = finish(journal, redact, contacts, environ, interrupted=bool(signum))
+    return 128 + signum if outcome == "interrupted" else OUTCOMES[outcome].exit_code
+
+
+def new_journal(run_dir: Path, label: str, redact: Redactor) -> Journal:
+    """A folder of its own for this run; the random end keeps two runs of one second apart.
+
+    Raises:
+        SettingsError: RUN_DIR can't be written.
+    """
+    name = f"{datetime.now(UTC):%Y%m%d_%H%M%S}_{label}_{uuid.uuid4().hex[:4]}"
+    try:
+        return Journal.create(run_dir.resolve() / name, redact)
+    except OSError as error:
+        raise SettingsError(f"RUN_DIR={run_dir} can't be written ({error.strerror}).") from error
+
+
+def begin(journal: Journal, config: BaseConfig, contacts: Contacts, environ: Mapping[str, str]) -> None:
+    """Record and log what the run starts with."""
     journal.write("started", label=config.label, folder=str(journal.folder), settings=config.public_values())
     for name, value in config.public_values().items():
         source = "environment" if name in environ else "default"
         logger.info("%s = %s (%s)", name, value, source)
-    interrupted_by = 0
-    try:
-        with interruptible():
-            run_child([*TRAINING, str(journal.folder)], environ, journal, redact)
-    except Interrupted as error:
-        interrupted_by = error.signum
-        journal.write("outcome", outcome=error.outcome, reasons=[str(error)])
-    record = finish(journal, config, redact, interrupted=bool(interrupted_by))
-    return 128 + interrupted_by if interrupted_by else EXIT_CODES[record["outcome"]]
+    if contacts.urls:
+        from reporting.notification import warnings_before
+
+        for warning in warnings_before(contacts.urls, on_a_space="SPACE_ID" in environ):
+            journal.warn(warning)
 
 
-def new_journal(run_dir: Path, label: str, redact: Redactor) -> Journal:
-    """A folder of its own for this run; the random end keeps two runs of one second apart."""
-    name = f"{datetime.now(UTC):%Y%m%d_%H%M%S}_{label}_{uuid.uuid4().hex[:4]}"
-    return Journal.create(run_dir.resolve() / name, redact)
+def finish(
+    journal: Journal,
+    redact: Redactor,
+    contacts: Contacts,
+    environ: Mapping[str, str],
+    *,
+    interrupted: bool = False,
+) -> str:
+    """Record, report, tell, pause, in this order; returns the outcome.
 
-
-def finish(journal: Journal, config: BaseConfig, redact: Redactor, *, interrupted: bool) -> dict[str, Any]:
-    """Write run.json, print the summary, pause the Space, in this order."""
-    record = journal.write_run_record()
-    print(redact(summary(record)), flush=True)
-    if config.retrain_space_id:
-        pause(config.hf_token.get_secret_value(), config.retrain_space_id, journal, interrupted=interrupted)
-    return record
-
-
-def pause(token: str, space_id: str, journal: Journal | None = None, *, interrupted: bool = False) -> None:
-    """Pause the Space; an interrupted run leaves it alone where the platform is restarting or stopping it."""
+    An interrupted run has seconds: it makes its report last.
+    """
     from huggingface_hub import HfApi
 
+    from lifecycle.ending import guest, pause_or_stay
     from lifecycle.hub_client import configure_hub_client
-    from lifecycle.space_control import is_being_replaced, pause_space
 
     configure_hub_client()
-    api = HfApi(token=token)
-    try:
-        if interrupted and is_being_replaced(api, space_id):
-            logger.info("%s is being restarted or stopped already: not paused by this run", space_id)
+    api = HfApi(token=contacts.token)
+
+    def keep() -> None:
+        if contacts.model_id is None:
             return
-        if journal:
-            journal.write("pausing", space_id=space_id)
-            journal.write_run_record()
-        logger.info("Pausing %s", space_id)
-        pause_space(api, space_id)
-    except RetrainError as error:
-        logger.error("%s It is still billed: pause it by hand in its settings.", error)
-        if journal:
-            journal.write("pause_failed", space_id=space_id, message=str(error))
-            journal.write_run_record()
+        guest("The report", lambda: by_itself("reporting.report", journal, environ), GUEST_SECONDS, journal)
+        guest("Keeping the run on the Hub", lambda: keep_on_hub(api, contacts, journal), 60, journal)
+
+    def tell() -> dict[str, Any]:
+        record = journal.write_run_record()
+        if "tracking" in record and ("told" not in record or "pause_failed" in record):
+            guest("W&B", lambda: by_itself("reporting.tracking", journal, environ), GUEST_SECONDS, journal)
+        if contacts.urls:
+            guest("The notification", lambda: send(record, redact, contacts, journal), 60, journal)
+        return journal.write_run_record()
+
+    journal.write_run_record()
+    if not interrupted:
+        keep()
+    record = tell()
+    if contacts.model_id:  # of bad settings everything is said by now
+        print(redact(summary(record)), flush=True)
+    if contacts.token and contacts.space_id:
+        pause_or_stay(api, contacts.space_id, journal, tell, interrupted=interrupted)
+    if interrupted:
+        keep()
+    return str(record["outcome"])
+
+
+def by_itself(module: str, journal: Journal, environ: Mapping[str, str]) -> None:
+    """Run a module on the run's folder in a process of its own: it is heavy, and its end is not ours."""
+    command = [sys.executable, "-m", module, str(journal.folder)]
+    done = subprocess.run(  # noqa: S603 (our own command)
+        command, cwd=SOURCE, env=dict(environ), capture_output=True, text=True, timeout=GUEST_SECONDS
+    )
+    if done.returncode:
+        logger.error("%s: %s", module, done.stderr.strip())
+        raise RuntimeError(f"{module} ended with exit code {done.returncode}. See the log.")
+
+
+def keep_on_hub(api: Any, contacts: Contacts, journal: Journal) -> None:
+    """Put run.json and report.html where they outlive this container."""
+    from reporting.run_history import publish_run
+
+    journal.write("kept", url=publish_run(api, str(contacts.model_id), journal.folder))
+
+
+def send(record: Mapping[str, Any], redact: Redactor, contacts: Contacts, journal: Journal) -> None:
+    """Send the summary to everybody who is to know."""
+    from reporting.notification import notify
+
+    good = record["outcome"] in (*FINISHED, "unchanged") and "pause_failed" not in record
+    for warning in notify(contacts.urls, redact(title(record)), redact(summary(record)), good=good):
+        journal.warn(warning)
 
 
 def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
-    """Tell what is wrong with the settings, first of all; then record it and pause, with what can be had."""
+    """Tell what is wrong with the settings, first of all; then end as any run, as far as that can be."""
     variables = clean_environment(environ)
-    token = variables.get("HF_TOKEN", "")
-    redact = Redactor([token, variables.get("API_TOKEN", ""), variables.get("WANDB_API_KEY", "")])
+    token, urls = variables.get("HF_TOKEN"), variables.get("NOTIFY_URLS", "").split()
+    redact = Redactor(
+        [token or "", *urls, variables.get("API_TOKEN", ""), variables.get("WANDB_API_KEY", "")]
+    )
     set_up_logging(redact)
     print(redact(str(error)), file=sys.stderr, flush=True)
     try:
         journal = new_journal(Path(variables.get("RUN_DIR", "runs")), "bad_settings", redact)
-        journal.write("outcome", outcome=error.outcome, reasons=str(error).splitlines())
-        journal.write_run_record()
-    except OSError as cause:
-        logger.warning("RUN_DIR can't be written (%s), so there is no run.json", cause.strerror)
+    except SettingsError as cause:
+        logger.warning("%s", cause)
+        journal = new_journal(Path(tempfile.gettempdir()), "bad_settings", redact)
+    journal.write("started", folder=str(journal.folder))
+    journal.write("outcome", outcome=error.outcome, reasons=str(error).splitlines())
+    with contextlib.suppress(
+        SettingsError, ValueError, OverflowError
+    ):  # it has the port already, or it is bad
+        from lifecycle.status_page import open_port, serve
+
+        serve(open_port(int(variables.get("PORT", "7860"))), journal)
     space_id = variables.get("RETRAIN_SPACE_ID") or variables.get("SPACE_ID")
-    if token and space_id:
-        pause(token, space_id)
-    return EXIT_CODES[error.outcome]
+    outcome = finish(journal, redact, Contacts(token, space_id, urls=urls), environ)
+    return OUTCOMES[outcome].exit_code
 
 
 if __name__ == "__main__":
