@@ -69,6 +69,7 @@ def main() -> int:
 
         console.print("[bold]1. A first version[/], from a third of the grievances")
         world.api.restart_space(RETRAIN_SPACE)
+        console.print(f"   its page: http://{world.domain(RETRAIN_SPACE)}/")
         record = watch(world)
         if record["outcome"] == "accepted":
             console.print("\n[bold]2. Officers have corrected more[/]: the retrain Space is restarted")
@@ -144,7 +145,9 @@ def show(world: World, record: dict[str, Any], seconds: float) -> None:
     table.add_row("retrain Space", world.api.get_space_runtime(RETRAIN_SPACE).stage.lower())
     table.add_row("time", f"{seconds:.0f} s in all")
     console.print(table)
-    console.print(f"Everything about the run: {Path(record['folder']).relative_to(Path.cwd())}/run.json")
+    folder = Path(record["folder"]).relative_to(Path.cwd())
+    console.print(f"Its report, for a browser: {folder}/report.html", soft_wrap=True)
+    console.print(f"Everything about it: {folder}/run.json", soft_wrap=True)
     console.print(f"Logs of the Spaces, repositories (bare git): {ROOT}/hub/")
 
 

@@ -6,13 +6,16 @@ from pathlib import Path
 runpy.run_path(str(Path(__file__).parent / "loopback_only" / "sitecustomize.py"))
 
 import rehearsal  # noqa: E402, F401, I001 (sets the client's switches before the client is imported)
+import contextlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
+import signal  # noqa: E402
 import socket  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
+import time  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # noqa: E402
@@ -21,6 +24,7 @@ from typing import Any  # noqa: E402
 import pytest  # noqa: E402
 from huggingface_hub import HfApi  # noqa: E402
 
+from journal import Journal  # noqa: E402
 from rehearsal.local_hub import LocalHub  # noqa: E402
 from rehearsal.sample_data import make_grievances  # noqa: E402
 from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
@@ -167,6 +171,7 @@ class City:
 
     def __init__(self, root: Path, hub: LocalHub, live_api: LiveAPI, checkpoint: Path) -> None:
         self.root, self.hub, self.live_api = root, hub, live_api
+        self.jobs: list[subprocess.Popen[str]] = []
         self.api = HfApi(endpoint=hub.url, token=CITY)
         self.api.create_repo("city/model", private=True, exist_ok=True)
         self.head = self.api.model_info("city/model").sha
@@ -207,13 +212,13 @@ class City:
         self.api.upload_file(path_or_fileobj=b"0", path_in_repo="model.safetensors", repo_id="city/model")
         self.head = self.api.model_info("city/model").sha
 
-    def run(self, timeout: float = 120, **settings: str) -> Run:
+    def run(self, timeout: float = 120, runs: str = "runs", **settings: str) -> Run:
         """`python train_model.py` with exactly these settings as its environment."""
-        return self.end(self.start(**settings), timeout)
+        return self.end(self.start(**settings), timeout, runs)
 
     def start(self, **settings: str) -> subprocess.Popen[str]:
         """The same, without waiting for it; in a process group of its own, to be killed as a whole."""
-        return subprocess.Popen(
+        job = subprocess.Popen(
             [sys.executable, str(SOURCE / "train_model.py")],
             env=self.settings | settings,
             cwd=self.root,
@@ -222,6 +227,26 @@ class City:
             text=True,
             start_new_session=True,
         )
+        self.jobs.append(job)
+        return job
+
+    def wait_for(self, job: subprocess.Popen[str], event: str, **fields: Any) -> Path:
+        """Wait until a started job has journalled an event with these fields; returns its folder."""
+        for _ in range(900):
+            for file in (self.root / "runs").glob("*/events.jsonl"):
+                for seen in Journal(file.parent).read():
+                    if seen["event"] == event and fields.items() <= seen.items():
+                        return file.parent
+            assert job.poll() is None, job.communicate()[0]
+            time.sleep(0.1)  # a file that another process writes has no event to wait for
+        raise AssertionError(f"{event} {fields} did not come")
+
+    def close(self) -> None:
+        """End what a failed test has left running."""
+        for job in self.jobs:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.pid, signal.SIGKILL)
+            job.communicate()
 
     def end(self, job: subprocess.Popen[str], timeout: float = 120, runs: str = "runs") -> Run:
         """Wait for a started job."""
@@ -250,7 +275,9 @@ class City:
 @pytest.fixture
 def city(tmp_path: Path, live_api: LiveAPI, checkpoint: Path) -> Iterator[City]:
     with LocalHub(tmp_path / "hub", USERS) as hub:
-        yield City(tmp_path, hub, live_api, checkpoint)
+        city = City(tmp_path, hub, live_api, checkpoint)
+        yield city
+        city.close()
 
 
 @pytest.fixture(scope="session")
@@ -280,6 +307,7 @@ def served_city(tmp_path: Path, live_api: LiveAPI, checkpoint: Path, first_relea
         better = {"NUM_TRAIN_EPOCHS": "12", "LEARNING_RATE": "0.002", "EARLY_STOPPING_PATIENCE": "9"}
         city.settings |= better | {"COMPARE_WITH": "hub", "ROLLOUT_TIMEOUT_MINUTES": "0.3"}
         yield city
+        city.close()
 
 
 @pytest.fixture(scope="session")

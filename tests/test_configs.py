@@ -46,6 +46,10 @@ MALFORMED = {
     "ALLOW_FIRST_RELEASE": "perhaps",
     "ROLLOUT_TIMEOUT_MINUTES": "0",
     "PORT": "99999",
+    "MAX_RUN_MINUTES": "0",
+    "STALL_MINUTES": "-1",
+    "SKIP_UNCHANGED": "perhaps",
+    "REPORT_TEXTS": "2",
 }
 
 
@@ -112,6 +116,19 @@ def test_alpha_is_one_number_one_a_class_or_balanced() -> None:
     assert get_config(NEEDED).focal_alpha == 0.25
     assert get_config(NEEDED | {"FOCAL_ALPHA": "0.1, 0.2, 0.7"}).focal_alpha == (0.1, 0.2, 0.7)
     assert get_config(NEEDED | {"FOCAL_ALPHA": "balanced"}).focal_alpha == "balanced"
+
+
+def test_a_url_that_nobody_can_send_to_is_told_by_its_place_and_not_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        get_config(NEEDED | {"NOTIFY_URLS": "json://localhost/a-secret, nonsense://other-secret"})
+    assert "NOTIFY_URLS: number 2 is no URL that apprise knows" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_inputs_of_a_run_are_what_its_result_depends_on() -> None:
+    same = {"PORT": "8000", "RUN_DIR": "x", "STALL_MINUTES": "3", "SKIP_UNCHANGED": "true"}
+    assert get_config(NEEDED).inputs() == get_config(NEEDED | same).inputs()
+    assert get_config(NEEDED).inputs() != get_config(NEEDED | {"SEED": "1"}).inputs()
 
 
 def test_public_values_hold_no_secret() -> None:

@@ -34,6 +34,14 @@ def assert_ended(city: City, run: Run, outcome: str, exit_code: int, said: str) 
     assert CITY not in run.output
 
 
+def run_unpaused(city: City, **settings: str) -> Run:
+    """A run whose token may not pause the Space: it stays up, until it is asked to end."""
+    job = city.start(**settings)
+    city.wait_for(job, "pause_failed")
+    job.terminate()
+    return city.end(job)
+
+
 # --- the data set
 
 
@@ -76,7 +84,7 @@ def test_a_data_set_that_does_not_exist_fails_the_run(city: City) -> None:
 
 def test_a_data_set_that_the_token_may_not_see_fails_the_run(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
-    run = city.run(HF_TOKEN=STRANGER, RETRAIN_SPACE_ID="stranger/retrain")
+    run = run_unpaused(city, HF_TOKEN=STRANGER, RETRAIN_SPACE_ID="stranger/retrain")
     assert_ended(city, run, "failed", 1, "it does not exist, or HF_TOKEN may not see it")
 
 
@@ -236,7 +244,7 @@ def test_with_hub_the_released_model_is_scored_here_on_the_whole_test_set(
 
 def test_a_token_without_write_permission_fails_before_training(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
-    run = city.run(HF_TOKEN=READER)
+    run = run_unpaused(city, HF_TOKEN=READER)
     assert run.exit_code == 1
     assert "HF_TOKEN may only read" in run.output
     assert "pause it by hand" in run.output

@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy
 
 from configs import UrgencyConfig
 from errors import CheckpointError
+from journal import Journal
 from model_pipeline import GrievanceClassifier
 from reporting.tracking import Tracker
-from run_record import Journal
 from tests.test_configs import NEEDED
 from training.fine_tuning import class_weights
 from training.focal_loss import FocalLossMultiClass

@@ -1,0 +1,125 @@
+"""What a restart does: it goes on where a run was cut short, and repeats no finished one if asked not to.
+
+And the history that runs leave on the Hub.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from journal import Journal
+from reporting.run_history import f1_alarm, health, read_runs
+from tests.conftest import SOURCE, City
+
+Splits = dict[str, list[dict[str, Any]]]
+LONG = {
+    "NUM_TRAIN_EPOCHS": "30",
+    "EVAL_STEPS": "10",
+    "EARLY_STOPPING_PATIENCE": "30",
+    "LEARNING_RATE": "0.002",
+}
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_is_killed_goes_on_at_the_restart_to_the_same_end(city: City, good_splits: Splits) -> None:
+    """Of 120 steps; the step at which it is killed is another one each time."""
+    city.push(good_splits)
+    city.serve_newest()
+    step = random.choice(range(20, 111, 2))
+    job = city.start(ALLOW_FIRST_RELEASE="true", **LONG)
+    cut_short = city.wait_for(job, "progress", done=step)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.communicate(timeout=20)
+
+    run = city.run(ALLOW_FIRST_RELEASE="true", **LONG)
+    assert run.exit_code == 0, (step, run.output)
+    assert run.record["resumed"]["from"] == str(cut_short), step
+    assert 0 < run.record["resumed"]["step"] <= step
+    assert not list(city.root.glob("runs/*/checkpoints")), "nobody goes on from a finished run"
+
+    unbroken = city.run(COMPARE_WITH="hub", RUN_DIR=str(city.root / "elsewhere"), **LONG, runs="elsewhere")
+    assert "resumed" not in unbroken.record
+    for event in ("test_scores", "validations", "training", "reliability"):
+        assert run.record[event] == unbroken.record[event], (step, event)
+    (resumed_at,) = [
+        e["done"] for e in Journal(run.folder).read() if e["event"] == "progress" and "loss" in e
+    ][:1]
+    assert resumed_at == 2, "the curve begins where the run that was cut short began"
+
+
+def test_other_settings_or_data_do_not_go_on_from_a_run_that_was_cut_short(
+    city: City, good_splits: Splits
+) -> None:
+    city.push(good_splits)
+    city.serve_newest()
+    job = city.start(ALLOW_FIRST_RELEASE="true", **LONG)
+    city.wait_for(job, "progress", done=30)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.communicate(timeout=20)
+    run = city.run(ALLOW_FIRST_RELEASE="true", **LONG | {"LEARNING_RATE": "0.001"})
+    assert run.exit_code == 0, run.output
+    assert "resumed" not in run.record
+
+
+@pytest.mark.timeout(300)
+def test_an_unchanged_run_ends_at_once_if_asked_to_and_the_history_tells_all(
+    city: City, good_splits: Splits
+) -> None:
+    city.push(good_splits)
+    city.serve_newest()
+    city.api.create_repo("city/base")
+    city.api.upload_folder(repo_id="city/base", folder_path=city.settings["MODEL_CHECKPOINT"])
+    city.settings |= {"MODEL_CHECKPOINT": "city/base", "SKIP_UNCHANGED": "true", "COMPARE_WITH": "hub"}
+    city.settings["ALLOW_FIRST_RELEASE"] = "true"
+    first = city.run()
+    assert first.record["outcome"] == "accepted", first.output
+
+    second = city.run(RUN_DIR=str(city.root / "new container"), runs="new container")
+    assert (second.exit_code, second.record["outcome"]) == (0, "unchanged"), second.output
+    assert first.folder.name in second.record["reasons"][0]
+    assert "training" not in second.record
+    assert city.paused
+
+    third = city.run(DECISION_THRESHOLD="0.9")
+    assert third.record["outcome"] == "rejected", third.output
+
+    runs = read_runs(city.api, "city/model")
+    assert [run["outcome"] for run in runs] == ["accepted", "unchanged", "rejected"]
+    assert third.record["history"]["in_production"][0][1] == first.record["release"]["version_tag"]
+    files = city.api.list_repo_files("city/model", revision="runs")
+    assert f"{first.folder.name}/report.html" in files
+    assert not [name for name in files if name.endswith(".safetensors")]
+    printed = subprocess.run(
+        [sys.executable, "-m", "reporting.run_history"],
+        cwd=SOURCE,
+        env=city.settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert printed.returncode == 0, printed.stderr
+    for wanted in (first.folder.name, "success rate: 100%", "acceptance rate: 50%", "in production since"):
+        assert wanted in printed.stdout
+
+
+def a_run(outcome: str, f1_macro: float | None = None) -> dict[str, Any]:
+    record: dict[str, Any] = {"outcome": outcome, "started_at": "2026-01-01", "finished_at": "2026-01-01"}
+    return record | ({"test_scores": {"f1_macro": f1_macro}} if f1_macro is not None else {})
+
+
+def test_a_fall_of_f1_below_the_last_five_runs_is_told() -> None:
+    runs = [a_run("rejected", f1) for f1 in (0.5, 0.90, 0.91, 0.92, 0.93, 0.60)] + [a_run("failed")]
+    assert f1_alarm(0.8901, runs) is None
+    assert "below the median of the last 5 runs (0.9100)" in str(f1_alarm(0.8899, runs))
+    assert f1_alarm(0.1, runs[:4]) is None, "four runs are too few to tell"
+
+
+def test_health_counts_verdicts_and_leaves_unchanged_runs_out() -> None:
+    told = health([a_run("accepted"), a_run("rejected"), a_run("failed"), a_run("unchanged")])
+    assert (told["runs"], told["success_rate"], told["acceptance_rate"]) == (3, pytest.approx(2 / 3), 0.5)
+    assert health([])["success_rate"] is None

@@ -1,0 +1,154 @@
+"""The page in a real browser: a run is watched from its start to the verdict; and what machines are told."""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from prometheus_client.parser import text_string_to_metric_families
+
+from journal import Journal
+from lifecycle.run_status import run_status
+from lifecycle.status_page import open_port, serve
+from tests.conftest import CITY, City
+from tests.test_job_faults import answer_right
+
+CHROMIUM = shutil.which("chromium")
+Splits = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        assert not os.environ.get("CI"), "the browser tests need Debian's chromium"
+        pytest.skip("Debian's chromium is not installed")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=quiet)
+        yield browser
+        browser.close()
+
+
+def open_page(
+    browser: Browser, url: str, width: int = 1000, colours: Any = "light"
+) -> tuple[Page, list[str]]:
+    """The page, and a list that fills with what goes wrong on it and with requests to elsewhere."""
+    page, wrong = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=colours), []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(url) else wrong.append(request.url))
+    page.goto(url)
+    return page, wrong
+
+
+def resident_megabytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def test_a_run_is_watched_from_its_start_to_the_verdict(
+    city: City, good_splits: Splits, browser: Browser, tmp_path: Path
+) -> None:
+    city.push(good_splits)
+    city.publish_a_model()
+    asked, right = threading.Event(), answer_right(good_splits)
+    city.live_api.answer = lambda text: (asked.wait(60), right(text))[1]
+    city.hub.faults.add(path="/spaces/city/retrain/pause", status=403, times=None)
+    job = city.start(
+        NUM_TRAIN_EPOCHS="10", EVAL_STEPS="10", EARLY_STOPPING_PATIENCE="9", NOTIFY_URLS="json://localhost:9"
+    )
+    city.wait_for(job, "started")
+    url = f"http://127.0.0.1:{city.settings['PORT']}/"
+    page, wrong = open_page(browser, url)
+    expect(page.locator("#headline")).to_have_text("The run is under way.")
+    expect(page.locator("[aria-current=step]")).to_contain_text("Compare", timeout=60_000)
+    expect(page.get_by_role("img", name="Validation macro F1 from")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("Compare")
+    expect(page.locator(".confusion tbody tr")).to_have_count(3)
+    page.screenshot(path=tmp_path / "compare.png", full_page=True)
+    asked.set()
+    expect(page.locator("#headline")).to_have_text(
+        "Rejected. The live model stays: the new one is not better.", timeout=30_000
+    )
+    expect(page.get_by_role("alert")).to_contain_text(
+        "The Space is not paused and is still billed", timeout=30_000
+    )
+    expect(page.get_by_role("img", name="The gain is")).to_be_visible()
+    page.screenshot(path=tmp_path / "verdict.png", full_page=True)
+
+    told = "".join(requests.get(url + path, timeout=5).text for path in ("", "api/status", "metrics"))
+    assert not [row for rows in good_splits.values() for row in rows if row["grievance"] in told]
+    assert CITY not in told
+    assert resident_megabytes(job.pid) < 100
+    job.terminate()
+    city.end(job)
+    expect(page.locator("#silent")).to_be_visible()
+    assert [text for text in wrong if "ERR_" not in text] == [], "the end of the connection alone may be told"
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    """The journal of a run that has failed, with hostile text in it."""
+    journal = Journal.create(tmp_path / "run")
+    journal.write("started", label="urgency", folder="x", settings={})
+    journal.write("stage", name="train")
+    for step in range(1, 6):
+        journal.write("progress", stage="train", done=step, total=10, loss=1 / step)
+        journal.write("validation", step=step, total=10, f1_macro=step / 10, loss=1.0)
+    return journal
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_the_page_fits_a_phone_in_light_and_dark_and_shows_hostile_text_as_text(
+    browser: Browser, journal: Journal, colours: str
+) -> None:
+    journal.write("outcome", outcome="failed", reasons=["<b>a</b>" + "w" * 300])
+    listener = open_port(0)
+    serve(listener, journal)
+    page, wrong = open_page(browser, f"http://127.0.0.1:{listener.getsockname()[1]}/", 360, colours)
+    expect(page.locator(".state")).to_contain_text("<b>a</b>www")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(246, 247, 249)", "dark": "rgb(14, 17, 22)"}[colours]
+    assert wrong == []
+
+
+def test_without_scripts_the_page_is_whole_and_comes_anew(browser: Browser, journal: Journal) -> None:
+    listener = open_port(0)
+    serve(listener, journal)
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    expect(page.locator("#progress")).to_be_visible()
+    assert page.locator("meta[http-equiv=refresh]").count() == 1
+
+
+def test_the_state_is_told_to_machines(journal: Journal) -> None:
+    listener = open_port(0)
+    serve(listener, journal)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    assert requests.get(f"{url}/health", timeout=5).json() == {"status": "ok"}
+    status = requests.get(f"{url}/api/status", timeout=5).json()
+    assert (status["progress"]["done"], status["progress"]["share"]) == (5, 0.5)
+    assert status["curves"]["f1_macro"][-1] == [5, 0.5]
+    families = text_string_to_metric_families(requests.get(f"{url}/metrics", timeout=5).text)
+    values = {sample.name: sample for family in families for sample in family.samples}
+    assert values["retrain_progress_ratio"].value == 0.5
+    assert values["retrain_training_f1_macro"].value == 0.5
+    assert values["retrain_run"].labels == {"label": "urgency", "stage": "train", "outcome": "running"}
+    for path, status_code in (
+        ("/assets/../page.html", 404),
+        ("/assets/%2e%2e/page.html", 404),
+        ("/nothing", 404),
+    ):
+        assert requests.get(url + path, timeout=5).status_code == status_code
+    assert requests.post(f"{url}/api/status", timeout=5).status_code == 405
+
+
+def test_the_text_of_an_unforeseen_error_is_not_for_the_world(journal: Journal) -> None:
+    journal.write("outcome", outcome="bug", reasons=["KeyError: 'my neighbour, Ram Bahadur'"])
+    assert "Ram" not in str(run_status(list(journal.read())))
