@@ -3,13 +3,17 @@
 Knows the Hub and the label set; knows nothing of models.
 """
 
+import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import datasets
+import numpy as np
 from huggingface_hub import HfApi
+from numpy.typing import NDArray
 
 from errors import DatasetError, hub_errors
 from run_record import VERSION_TAG, DatasetInfo
@@ -84,16 +88,13 @@ def check_splits(
             "Push it with the splits train, eval and test."
         )
     checked = {name: _check_split(name, loaded[name], label2id) for name in SPLITS}
-    keys = {name: [normalise(text) for text in split["grievance"]] for name, split in checked.items()}
-    in_eval, in_test = set(keys["eval"]), set(keys["test"])
-    kept = [i for i, key in enumerate(keys["train"]) if key not in in_eval and key not in in_test]
-    removed = {
-        name: sum(key in held for key in keys["train"])
-        for name, held in (("eval", in_eval), ("test", in_test))
-    }
-    if len(kept) < len(checked["train"]):
-        checked["train"] = checked["train"].select(kept)
-    label_counts = {name: _count_labels(split["label"], label2id) for name, split in checked.items()}
+    exact = {name: _digests(_values(split, "grievance")) for name, split in checked.items()}
+    keys = {name: _digests(map(normalise, _values(split, "grievance"))) for name, split in checked.items()}
+    held = {name: np.isin(keys["train"], keys[name]) for name in ("eval", "test")}
+    removed = {name: int(rows.sum()) for name, rows in held.items()}
+    if any(removed.values()):
+        checked["train"] = checked["train"].select(np.flatnonzero(~(held["eval"] | held["test"])))
+    label_counts = {name: _count_labels(_values(split, "label"), label2id) for name, split in checked.items()}
     for name, counts in label_counts.items():
         absent = [label for label, count in counts.items() if count == 0]
         if absent:
@@ -112,10 +113,10 @@ def check_splits(
         version_tag=version_tag,
         split_sizes={name: len(split) for name, split in checked.items()},
         label_counts=label_counts,
-        exact_duplicates={name: _count_repeats(loaded[name]["grievance"]) for name in SPLITS},
-        normalised_duplicates={name: _count_repeats(keys[name]) for name in SPLITS},
+        exact_duplicates={name: _count_repeats(digests) for name, digests in exact.items()},
+        normalised_duplicates={name: _count_repeats(digests) for name, digests in keys.items()},
         removed_from_train=removed,
-        shared_by_eval_and_test=len(in_eval & in_test),
+        shared_by_eval_and_test=len(np.intersect1d(keys["eval"], keys["test"])),
     )
     return Splits(checked["train"], checked["eval"], checked["test"], info)
 
@@ -132,44 +133,53 @@ def _check_split(name: str, split: datasets.Dataset, label2id: Mapping[str, int]
             f"Split {name} has no column {' or '.join(absent)} (it has {', '.join(split.column_names)}). "
             "Name the text column grievance and the label column label."
         )
-    texts = split["grievance"]
+    texts = _values(split, "grievance")
     bad = [i for i, text in enumerate(texts) if not isinstance(text, str) or not text.strip()]
     if bad:
         raise DatasetError(
             f"Split {name} has {_rows(bad)} without a text. Fill or drop them, then push anew."
         )
-    labels = _label_ids(name, split, label2id)
-    return datasets.Dataset.from_dict(
-        {"grievance": texts, "label": labels},
-        features=datasets.Features({"grievance": datasets.Value("string"), "label": datasets.Value("int64")}),
-    )
+    labels = datasets.Dataset.from_dict({"label": _label_ids(name, split, label2id)})
+    # The texts stay where they are, on disk; only the labels are made anew.
+    split = split.select_columns(["grievance"]).cast_column("grievance", datasets.Value("string"))
+    return datasets.concatenate_datasets([split, labels], axis=1)
+
+
+def _values(split: datasets.Dataset, column: str) -> Iterator[Any]:
+    """A column's values, one after another, with a batch of them in memory."""
+    for batch in split.select_columns([column]).iter(10_000):
+        yield from batch[column]
 
 
 def _label_ids(name: str, split: datasets.Dataset, label2id: Mapping[str, int]) -> list[int]:
     """Ids as they are; names by the label set; a ClassLabel by its names, whose order may be another one."""
-    values: list = list(split["label"])
-    nulls = [i for i, value in enumerate(values) if value is None]
+    feature = split.features["label"]
+    by_name = isinstance(feature, datasets.ClassLabel) and set(feature.names) & set(label2id)
+    nulls = [i for i, value in enumerate(_values(split, "label")) if value is None]
     if nulls:
         raise DatasetError(
             f"Split {name} has {_rows(nulls)} with a null label. Label or drop them, then push anew."
         )
-    feature = split.features["label"]
-    if isinstance(feature, datasets.ClassLabel) and set(feature.names) & set(label2id):
-        values = feature.int2str(values)
     ids = range(len(label2id))
     known = {i: i for i in ids} | dict(label2id)
+
+    def values() -> Iterable[Any]:
+        column = _values(split, "label")
+        return (feature.names[value] for value in column) if by_name else column
+
     bad = [
         i
-        for i, value in enumerate(values)
+        for i, value in enumerate(values())
         if isinstance(value, bool | float | list | dict) or value not in known
     ]
     if bad:
-        seen = sorted({repr(values[i])[:60] for i in bad})[:ROWS_SHOWN]
+        faulty = set(bad)
+        seen = sorted({repr(value)[:60] for i, value in enumerate(values()) if i in faulty})[:ROWS_SHOWN]
         raise DatasetError(
             f"Split {name} has {_rows(bad)} with an unknown label ({', '.join(seen)}). A label is an id from "
             f"0 to {ids[-1]} or one of these names: {', '.join(label2id)}. Is LABEL the one of this data set?"
         )
-    return [known[value] for value in values]
+    return [known[value] for value in values()]
 
 
 def _rows(indices: list[int]) -> str:
@@ -178,8 +188,14 @@ def _rows(indices: list[int]) -> str:
     return f"{len(indices)} row{'s' if len(indices) > 1 else ''} (number {first}{more}, from 0)"
 
 
-def _count_repeats(values: Iterable[str]) -> int:
-    return sum(count - 1 for count in Counter(values).values())
+def _digests(texts: Iterable[str]) -> NDArray[np.uint64]:
+    """Eight bytes for each text: of a million different ones, two have the same with a chance of 3 in 10⁸."""
+    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def _count_repeats(digests: NDArray[np.uint64]) -> int:
+    return len(digests) - len(np.unique(digests))
 
 
 def _count_labels(labels: Iterable[int], label2id: Mapping[str, int]) -> dict[str, int]:

@@ -3,10 +3,11 @@
 The others get no gradient, but an optimizer would keep two moments of each and update them all at every step.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -29,14 +30,14 @@ class CompactEmbedding(nn.Module):
 
 
 @contextmanager
-def compact_vocabulary(model: PreTrainedModel, token_ids: Iterable[int]) -> Iterator[None]:
-    """Inside the block the model's embedding holds only the rows of these tokens.
+def compact_vocabulary(model: PreTrainedModel, token_ids: ArrayLike) -> Iterator[None]:
+    """Inside the block the model's embedding holds only the rows of these tokens, which are in order.
 
     Afterwards they stand in the full matrix again, with what they learnt; the others are bit for bit what
     they were.
     """
     full = model.get_input_embeddings()
-    occurring = torch.tensor(sorted(set(token_ids)), device=full.weight.device)
+    occurring = torch.as_tensor(token_ids, device=full.weight.device)
     compact = CompactEmbedding(full, occurring)
     model.set_input_embeddings(compact)
     try:

@@ -1,6 +1,6 @@
 """Texts as the model reads them: their tokens, and how far into a text these reach."""
 
-import uuid
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +19,10 @@ def tokenize(
     def encode(batch: dict[str, list[Any]]) -> Mapping[str, Any]:
         return tokenizer(batch["grievance"], truncation=True, max_length=max_length)
 
-    return split.map(
-        encode,
-        batched=True,
-        remove_columns=["grievance"],
-        # Otherwise datasets pickles the tokenizer, and what hangs on it, for a cache key.
-        new_fingerprint=uuid.uuid4().hex,
-    )
+    # What the result depends on, as the key of the cache: datasets would pickle the tokenizer for one.
+    parts = (split._fingerprint, tokenizer.backend_tokenizer.to_str(), str(max_length))
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    return split.map(encode, batched=True, remove_columns=["grievance"], new_fingerprint=key)
 
 
 def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[str]:
