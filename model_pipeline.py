@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +10,19 @@ from typing import Any
 
 import datasets
 import numpy as np
+import torch
 from huggingface_hub import HfApi, ModelCard
 from numpy.typing import NDArray
-from transformers import EvalPrediction, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 
 from configs import BaseConfig
+from distributed_training import train_on_devices
 from errors import resource_errors
 from evaluation.comparison import figures, pair_answers, save_comparison
 from evaluation.decision_gate import decide, first_release
 from evaluation.live_model import LiveModel
 from evaluation.mistakes import write_mistakes
-from evaluation.scores import compute_scores, reliability, stratified_sample, write_reports
+from evaluation.scores import compute_scores, f1_metrics, reliability, stratified_sample, write_reports
 from inference_service import live_model, service
 from journal import Journal, run_record
 from lifecycle.hub_client import account
@@ -36,7 +39,7 @@ from reporting.run_history import Record, f1_alarm
 from reporting.tracking import Tracker
 from run_record import GateRules, Release, Scores, Verdict, Version
 from training.checkpoint import load_classifier, take_over_checkpoint
-from training.fine_tuning import fine_tune, predict
+from training.fine_tuning import fine_tune, predict, training_summary
 from training.progress import Heartbeat, ProgressCallback
 from training.tokenization import cut_texts, tokenize
 
@@ -97,24 +100,18 @@ class GrievanceClassifier:
         cut_short: the folder of a run to go on from, at its last checkpoint.
         """
 
-        def metrics(prediction: EvalPrediction) -> dict[str, float]:
-            predicted = prediction.predictions.argmax(axis=-1)
-            return {"f1_macro": compute_scores(prediction.label_ids, predicted, self.id2label).f1_macro}
-
         checkpoints = journal.folder / "checkpoints"
         if cut_short:
             take_over_checkpoint(cut_short, checkpoints, journal)
-        callbacks = [ProgressCallback(journal, tracker.log), Heartbeat(journal, "validate")]
-        trainer = fine_tune(self.model, train_set, eval_set, config, checkpoints, metrics, callbacks)
-        state, arguments = trainer.state, trainer.args
-        journal.write(
-            "training",
-            steps=state.global_step,
-            best_step=state.best_global_step,
-            best_f1_macro=state.best_metric,
-            precision=next((name for name in ("bf16", "fp16") if getattr(arguments, name)), "fp32"),
-            device=str(arguments.device),
-        )
+        if (devices := torch.cuda.device_count()) > 1:
+            summary = train_on_devices(self.model, train_set, eval_set, journal.folder, devices, os.environ)
+            tracker.log_curves(journal.read())
+        else:
+            callbacks = [ProgressCallback(journal, tracker.log), Heartbeat(journal, "validate")]
+            metrics = f1_metrics(self.id2label)
+            trainer = fine_tune(self.model, train_set, eval_set, config, checkpoints, metrics, callbacks)
+            summary = training_summary(trainer)
+        journal.write("training", **summary)
 
     def evaluate(
         self, test_set: datasets.Dataset, config: BaseConfig, callbacks: Sequence[TrainerCallback] = ()

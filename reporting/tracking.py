@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec
@@ -83,6 +83,15 @@ class Tracker:
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Add points to the curves."""
         self.run.log(dict(values), step=step)
+
+    @never_fails
+    def log_curves(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Add the points that other processes have put into the journal."""
+        for event in events:
+            if event["event"] == "validation":
+                self.run.log({"eval/loss": event["loss"], "eval/f1_macro": event["f1_macro"]}, event["step"])
+            elif event["event"] == "progress" and "loss" in event:
+                self.run.log({"train/loss": event["loss"]}, event["done"])
 
     @never_fails
     def log_scores(self, scores: Scores, reports: Path) -> None:

@@ -16,7 +16,7 @@ from transformers import (
 
 from configs import UrgencyConfig
 from tests.test_configs import NEEDED
-from training.batching import collate_packed, micro_batches, packed
+from training.batching import attend_in_turn, attend_nested, collate_packed, micro_batches, packed
 from training.compact_vocabulary import compact_vocabulary
 from training.fine_tuning import predict
 from training.focal_loss import FocalLossMultiClass, FocalLossTrainer
@@ -79,6 +79,23 @@ def test_logits_and_gradients_are_those_of_the_padded_model(
     assert found.keys() == expected_gradients.keys()
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-3, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_attention_of_nested_texts_is_that_of_one_text_after_the_other(lengths: list[int]) -> None:
+    """The way it goes on a GPU, computed on the CPU: outputs and gradients."""
+    found = []
+    for attend in (attend_in_turn, attend_nested):
+        generator = torch.Generator().manual_seed(0)
+        given = [
+            torch.randn(1, 4, sum(lengths), 16, generator=generator, requires_grad=True) for _ in range(3)
+        ]
+        attended = attend(*given, lengths, dropout_p=0.0, scale=0.25)
+        assert attended.shape == (1, sum(lengths), 4, 16)
+        (attended**2).sum().backward()
+        found.append([attended, *(each.grad for each in given)])
+    for in_turn, nested in zip(*found, strict=True):
+        torch.testing.assert_close(nested, in_turn, rtol=1e-4, atol=1e-5)
 
 
 def test_micro_batches_keep_to_the_budget_and_lose_nothing() -> None:

@@ -1,5 +1,6 @@
 """The focal loss against its formula, and that the best weights go on."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,17 @@ import datasets
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from configs import UrgencyConfig
+from distributed_training import train_on_devices
 from errors import CheckpointError
+from evaluation.scores import f1_metrics
 from journal import Journal
 from model_pipeline import GrievanceClassifier
 from reporting.tracking import Tracker
 from tests.test_configs import NEEDED
-from training.fine_tuning import class_weights
+from training.fine_tuning import class_weights, fine_tune, training_summary
 from training.focal_loss import FocalLossMultiClass
 from training.tokenization import cut_texts
 
@@ -95,6 +99,48 @@ def test_a_run_shorter_than_eval_steps_is_validated_once(
     tokenized = classifier.tokenize_dataset(rows)
     classifier.train(tokenized, tokenized, config, journal, Tracker("t", None, tmp_path, {}))
     assert [event["step"] for event in journal.read() if event["event"] == "validation"] == [2]
+
+
+def test_two_processes_learn_what_one_learns_from_the_same_batches(
+    classifier: GrievanceClassifier, good_splits: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """torchrun with gloo; without dropout, whose draws differ; long texts make a batch exceed its budget."""
+    classifier.model.save_pretrained(tmp_path / "start")
+    config = AutoConfig.from_pretrained(tmp_path / "start")
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    ids = UrgencyConfig.label2id
+    rows = [
+        row | {"label": ids[row["label"]], "grievance": row["grievance"] * (40 if i % 16 < 3 else 1)}
+        for i, row in enumerate((good_splits["train"] + good_splits["test"])[:64])
+    ]
+    sets = [classifier.tokenize_dataset(datasets.Dataset.from_list(part)) for part in (rows, rows[:32])]
+    assert max(map(len, sets[0]["input_ids"])) > 256
+    chosen = {"NUM_TRAIN_EPOCHS": "2", "LEARNING_RATE": "0.001", "EVAL_STEPS": "2"}
+    patient = NEEDED | chosen | {"EARLY_STOPPING_PATIENCE": "9"}
+    settings = UrgencyConfig.from_environment(patient)
+    trained, summaries = [], []
+    for processes in (1, 2):
+        load = AutoModelForSequenceClassification.from_pretrained
+        model, folder = load(tmp_path / "start", config=config), tmp_path / str(processes)
+        journal = Journal.create(folder)
+        if processes == 1:
+            metrics = f1_metrics(settings.id2label)
+            trainer = fine_tune(model, *sets, settings, folder / "checkpoints", metrics, [])
+            summaries.append(training_summary(trainer))
+        else:
+            environ = os.environ | patient | {"OMP_NUM_THREADS": "1"}
+            summaries.append(train_on_devices(model, *sets, folder, processes, environ))
+            events = list(journal.read())
+            assert len({e["step"] for e in events if e["event"] == "validation"}) == 4
+            assert sum(e["event"] == "validation" for e in events) == 4, "one process alone tells"
+        trained.append(model.state_dict())
+    assert [summary.pop("devices") for summary in summaries] == [1, 2]
+    assert summaries[0].pop("best_f1_macro") == pytest.approx(summaries[1].pop("best_f1_macro"))
+    assert summaries[0] == summaries[1]
+    for name, alone in trained[0].items():
+        if name.endswith("key.bias"):
+            continue  # softmax takes no notice of it: its gradient is rounding error, which Adam makes large
+        torch.testing.assert_close(trained[1][name], alone, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_a_text_is_cut_where_training_stops_reading_it(classifier: GrievanceClassifier) -> None:

@@ -37,9 +37,26 @@ def attention_within_texts(
     query, key, value: (1, heads, tokens, size), texts one after another; lengths: tokens of each text.
     Returns (1, tokens, heads, size), as transformers' AttentionInterface wants it.
     """
+    attend = attend_nested if query.is_cuda else attend_in_turn
+    return attend(query, key, value, lengths, dropout_p=dropout, scale=scaling), None
+
+
+def attend_in_turn(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], **how: Any) -> Tensor:
+    """One text after the other: on a CPU the fastest."""
     texts = zip(*(each.split(lengths, dim=2) for each in (query, key, value)), strict=True)
-    attended = [scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling) for q, k, v in texts]
-    return torch.cat(attended, dim=2).transpose(1, 2), None
+    return torch.cat([scaled_dot_product_attention(*text, **how) for text in texts], dim=2).transpose(1, 2)
+
+
+def attend_nested(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], **how: Any) -> Tensor:
+    """All texts in one call, as a nested tensor: on a GPU a variable-length kernel takes it."""
+    ends = torch.tensor([0, *lengths], device=query.device).cumsum(0)
+    q, k, v = (
+        torch.nested.nested_tensor_from_jagged(
+            each[0].transpose(0, 1).contiguous(), ends, min_seqlen=min(lengths), max_seqlen=max(lengths)
+        ).transpose(1, 2)
+        for each in (query, key, value)
+    )
+    return scaled_dot_product_attention(q, k, v, **how).transpose(1, 2).values().unsqueeze(0)
 
 
 AttentionInterface.register(ATTENTION, attention_within_texts)

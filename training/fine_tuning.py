@@ -1,5 +1,7 @@
 """The recipe: a model and tokenised rows in, a Trainer with the best weights out. Knows no Hub."""
 
+import functools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,6 +9,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
@@ -44,7 +47,7 @@ def fine_tune(
     compute_metrics must give f1_macro. Checkpoints are kept below `folder`; training goes on from one that is
     there already, to the same end.
     """
-    occurring = {token for rows in (train_set, eval_set) for ids in rows["input_ids"] for token in ids}
+    occurring = np.union1d(tokens_of(train_set), tokens_of(eval_set))
     with compact_vocabulary(model, occurring), packed(model) as classifier:
         trainer = FocalLossTrainer(
             model=classifier,
@@ -85,12 +88,33 @@ def predict(
     return softmax(logits.astype(np.float64), axis=1)
 
 
+def training_summary(trainer: Trainer) -> dict[str, Any]:
+    """How a training went, as JSON values."""
+    state, arguments = trainer.state, trainer.args
+    return {
+        "steps": state.global_step,
+        "best_step": state.best_global_step,
+        "best_f1_macro": state.best_metric,
+        "precision": next((name for name in ("bf16", "fp16") if getattr(arguments, name)), "fp32"),
+        "device": arguments.device.type,
+        "devices": arguments.world_size,
+    }
+
+
+def tokens_of(rows: datasets.Dataset) -> NDArray[np.integer]:
+    """The token ids that occur in tokenised rows, in order; a batch of rows in memory at a time."""
+    batches = rows.select_columns(["input_ids"]).with_format("arrow").iter(10_000)
+    found = (pc.unique(batch["input_ids"].combine_chunks().flatten()).to_numpy() for batch in batches)
+    return functools.reduce(np.union1d, found)
+
+
 def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
     """The settings as transformers takes them."""
     return _arguments(
         str(folder),
         num_train_epochs=config.num_train_epochs,
-        per_device_train_batch_size=config.train_batch_size,
+        # TRAIN_BATCH_SIZE is what the optimizer sees, on however many devices.
+        per_device_train_batch_size=-(-config.train_batch_size // int(os.environ.get("WORLD_SIZE", "1"))),
         per_device_eval_batch_size=config.eval_batch_size,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
@@ -124,6 +148,7 @@ def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> Train
         output_dir=folder,
         bf16=half_precision and bf16,
         fp16=half_precision and on_gpu and not bf16,
+        use_cpu=not on_gpu,  # without it several processes on CPUs would not find each other
         label_names=["labels"],
         remove_unused_columns=False,  # it goes by the names of the unpacked model
         report_to="none",
@@ -131,6 +156,6 @@ def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> Train
         dataloader_pin_memory=on_gpu,
         **chosen,
     )
-    # One GPU is used: DataParallel would cut a packed batch in two.
+    # Several GPUs are several processes: DataParallel would cut a packed batch in two.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -5,6 +5,7 @@ FL(p_t) = -α_t (1 - p_t)^γ log p_t.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from transformers import Trainer
 from training.batching import Batch, micro_batches
 
 # Tokens that are computed at once in training: a ceiling for memory, whatever the longest text is.
-TOKEN_BUDGET = 4096
+TOKEN_BUDGET = 2048
 
 
 class FocalLossMultiClass(nn.Module):
@@ -62,9 +63,13 @@ class FocalLossTrainer(Trainer):
         """Forward and backward in parts within the token budget: the same gradient, in bounded memory."""
         texts = len(inputs["labels"])
         losses = []
-        for part in micro_batches(inputs, self.token_budget):
+        parts = list(micro_batches(inputs, self.token_budget))
+        for i, part in enumerate(parts, 1):
             self.share = len(part["labels"]) / texts
-            losses.append(super().training_step(model, part, num_items_in_batch))
+            # Several devices have to agree on a gradient once, whatever number of parts each of them has.
+            alone = self.accelerator.no_sync(model) if i < len(parts) else nullcontext()
+            with alone:
+                losses.append(super().training_step(model, part, num_items_in_batch))
         self.share = 1.0
         return torch.stack(losses).sum()
 

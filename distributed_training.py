@@ -1,0 +1,112 @@
+"""Training on several devices: a process for each, started by torchrun; the pipeline waits for the result.
+
+The pipeline itself stays one process. `torchrun … distributed_training.py FOLDER` is one of the processes: it
+finds there what `train_on_devices` has put, and only rank 0 writes to the journal and leaves the result.
+"""
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from safetensors.torch import load_model
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, TrainerCallback
+
+import errors
+from configs import get_config
+from errors import RetrainError, resource_errors
+from evaluation.scores import f1_metrics
+from journal import Journal
+from reporting.redaction import Redactor, set_up_logging
+from training.fine_tuning import fine_tune, training_summary
+from training.progress import Heartbeat, ProgressCallback
+
+PR_SET_PDEATHSIG = 1
+GRACE_SECONDS = 5.0
+# In the run's folder, while the devices train.
+SHARED = "devices"
+
+logger = logging.getLogger(__name__)
+
+
+def train_on_devices(
+    model: PreTrainedModel,
+    train_set: datasets.Dataset,
+    eval_set: datasets.Dataset,
+    run_folder: Path,
+    processes: int,
+    environ: Mapping[str, str],
+) -> dict[str, Any]:
+    """As fine_tune, in so many processes, TRAIN_BATCH_SIZE being that of all; returns training_summary.
+
+    Raises:
+        RetrainError: what a process met, such as OutOfMemoryError.
+    """
+    shared = run_folder / SHARED
+    with resource_errors():
+        model.save_pretrained(shared / "model")
+        train_set.save_to_disk(shared / "train")
+        eval_set.save_to_disk(shared / "eval")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    child = subprocess.Popen(  # noqa: S603 (our own command)
+        [sys.executable, *torchrun, __file__, str(run_folder)], env=dict(environ)
+    )
+    try:
+        failed = child.wait() != 0
+    except BaseException:
+        child.terminate()
+        try:
+            child.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        raise
+    if failed:
+        for told in shared.glob("failed-*.json"):
+            name, message = json.loads(told.read_text(encoding="utf-8"))
+            raise getattr(errors, name)(message)
+        raise RuntimeError("A training process on one of the devices ended with an error. See output.log.")
+    load_model(model, shared / "result" / "model.safetensors")
+    return json.loads((shared / "result" / "training.json").read_text(encoding="utf-8"))
+
+
+def main(run_folder: Path, environ: Mapping[str, str]) -> int:
+    """One of the processes."""
+    config = get_config(environ)
+    rank, shared = int(environ["RANK"]), run_folder / SHARED
+    set_up_logging(Redactor(config.secrets))
+    transformers.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    callbacks: list[TrainerCallback] = []
+    if rank == 0:
+        journal = Journal(run_folder, Redactor(config.secrets))
+        callbacks = [ProgressCallback(journal, lambda values, step: None), Heartbeat(journal, "validate")]
+    try:
+        with resource_errors():
+            model = AutoModelForSequenceClassification.from_pretrained(shared / "model", dtype=torch.float32)
+            train_set, eval_set = (datasets.load_from_disk(str(shared / name)) for name in ("train", "eval"))
+            checkpoints, metrics = run_folder / "checkpoints", f1_metrics(config.id2label)
+            trainer = fine_tune(model, train_set, eval_set, config, checkpoints, metrics, callbacks)
+            if rank == 0:
+                model.save_pretrained(shared / "result")
+                summary = json.dumps(training_summary(trainer))
+                (shared / "result" / "training.json").write_text(summary, encoding="utf-8")
+    except RetrainError as error:
+        logger.error("%s", error)
+        told = json.dumps([type(error).__name__, str(error)])
+        (shared / f"failed-{rank}.json").write_text(told, encoding="utf-8")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    sys.exit(main(Path(sys.argv[1]), os.environ))
