@@ -23,6 +23,7 @@ from lifecycle.hub_client import check_token, configure_hub_client
 from lifecycle.supervisor import interruptible
 from load_dataset import load_splits, pinned_revision
 from model_pipeline import GrievanceClassifier
+from release.metadata import environment
 from reporting.redaction import Redactor, set_up_logging
 from reporting.run_history import Record, health, last_finished, read_runs
 from reporting.tracking import Tracker
@@ -39,6 +40,7 @@ def run_training(config: BaseConfig, tracker: Tracker, journal: Journal) -> Verd
     api = HfApi(token=token)
     check_token(api)
 
+    journal.write("environment", **environment())
     journal.write("stage", name="load data")
     earlier = earlier_runs(api, config, journal)
     revision = pinned_revision(api, config.dataset_repo_id, config.dataset_revision)

@@ -27,8 +27,6 @@ def version_metadata(
 
     about: version_tag, author, and where the version comes from.
     """
-    libraries = ("torch", "transformers", "datasets", "huggingface_hub")
-    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return {
         "model_name": config.hub_model_id,
         "commit_message": commit_message(config, verdict),
@@ -38,6 +36,13 @@ def version_metadata(
         "comparison": asdict(verdict),
         "dataset": asdict(dataset),
         "base_checkpoint": config.model_checkpoint,
-        "environment": {"python": platform.python_version(), "hardware": hardware, "cpus": os.cpu_count()}
-        | {library: version(library) for library in libraries},
+        "environment": environment(),
     } | dict(about)
+
+
+def environment() -> dict[str, Any]:
+    """What a run ran on: versions of Python and the libraries, and the hardware."""
+    libraries = ("torch", "transformers", "datasets", "huggingface_hub")
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    about = {"python": platform.python_version(), "hardware": hardware, "cpus": os.cpu_count()}
+    return about | {library: version(library) for library in libraries}
