@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from setup_spaces import plan
+
 from .local_hub import LocalHub
 from .sample_data import make_grievances, split_grievances
 
@@ -21,9 +23,6 @@ TOKEN = "hf_rehearsal_token_of_the_city"
 USERS = {TOKEN: {"name": "city", "fullname": "The City", "orgs": []}}
 DATASET, MODEL, CHECKPOINT = "city/grievances", "city/grievance-model", "city/xlm-roberta-tiny"
 INFERENCE_SPACE, RETRAIN_SPACE = "city/grievance-inference", "city/grievance-retrain"
-SOURCE = Path(__file__).parent.parent
-NOT_SHIPPED = ("rehearsal", "tests", "companion_spaces", "benchmarks")
-ROOMS = ("training", "evaluation", "release", "reporting", "lifecycle")
 
 
 class World:
@@ -62,13 +61,14 @@ class World:
 
     def create_spaces(self, settings: Mapping[str, str]) -> None:
         """Create both Spaces, paused; `settings` are further variables of the retrain Space."""
-        app = SOURCE / "companion_spaces" / "inference"
-        self._create_space(INFERENCE_SPACE, {"MODEL_REPO": MODEL} | self.client, app, ["*"])
-        image = ["Dockerfile", "requirements.txt", "README.md", "*.py", *(f"{room}/*" for room in ROOMS)]
-        self._create_space(RETRAIN_SPACE, self.retrain_settings() | dict(settings), SOURCE, image)
+        # Its address has to be known before the retrain Space is set up.
+        self.api.create_repo(INFERENCE_SPACE, repo_type="space", space_sdk="docker", private=True)
+        self.api.pause_space(INFERENCE_SPACE)
+        for step in plan(self.api, self.retrain_settings() | {"HF_TOKEN": TOKEN} | dict(settings)):
+            step.do()
 
     def retrain_settings(self) -> dict[str, str]:
-        """The variables of the retrain Space; HF_TOKEN is its secret."""
+        """What the env file of the city would hold, but for the token."""
         return self.client | {
             "LABEL": self.label,
             "DATASET_REPO_ID": DATASET,
@@ -76,32 +76,13 @@ class World:
             "MODEL_CHECKPOINT": CHECKPOINT,
             "API_ENDPOINT": f"http://{self.domain(INFERENCE_SPACE)}/predict",
             "SPACE_REPO_ID": INFERENCE_SPACE,
+            "RETRAIN_SPACE_ID": RETRAIN_SPACE,
             "RUN_DIR": str(self.root / "runs"),
         }
 
     def domain(self, space_id: str) -> str:
         """Where a Space answers, as the Hub tells it."""
         return str(self.api.get_space_runtime(space_id).raw["domains"][0]["domain"])
-
-    def _create_space(
-        self, space_id: str, variables: Mapping[str, str], folder: Path, wanted: list[str]
-    ) -> None:
-        self.api.create_repo(
-            space_id,
-            repo_type="space",
-            space_sdk="docker",
-            private=True,
-            space_variables=[{"key": name, "value": value} for name, value in variables.items()],
-            space_secrets=[{"key": "HF_TOKEN", "value": TOKEN}],
-        )
-        self.api.pause_space(space_id)
-        self.api.upload_folder(
-            repo_id=space_id,
-            repo_type="space",
-            folder_path=folder,
-            allow_patterns=wanted,
-            ignore_patterns=["**/__pycache__/*", *(f"{each}/*" for each in NOT_SHIPPED), ".*", "*/.*"],
-        )
 
 
 def push_splits(

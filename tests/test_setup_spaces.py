@@ -1,0 +1,137 @@
+"""The set-up as a command, against the local Hub: it tells before it does, and finds what is wrong."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from rehearsal.local_hub import LocalHub
+from rehearsal.world import push_splits
+from tests.conftest import CITY, READER, SOURCE, USERS
+
+ENV = {
+    "HF_TOKEN": CITY,
+    "LABEL": "urgency,department",
+    "DATASET_REPO_ID": "city/{label}-data",
+    "HUB_MODEL_ID": "city/{label}-model",
+    "SPACE_REPO_ID": "city/{label}-api",
+    "RETRAIN_SPACE_ID": "city/{label}-retrain",
+    "WANDB_API_KEY": "w" * 40,
+    "API_ENDPOINT": "http://127.0.0.1:9/predict",
+    "HF_HUB_DISABLE_XET": "1",
+    "RETRAIN_HARDWARE": "cpu-upgrade",
+    "RETRAIN_SLEEP_SECONDS": "3600",
+}
+
+
+class SetUp:
+    def __init__(self, folder: Path, hub: LocalHub) -> None:
+        self.folder, self.hub = folder, hub
+        self.api = HfApi(endpoint=hub.url, token=CITY)
+
+    def __call__(self, *options: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        file = self.folder / ".env"
+        file.write_text("\n".join(f"{name}={value}" for name, value in (ENV | changed).items()))
+        return subprocess.run(
+            [sys.executable, "-m", "setup_spaces", str(file), *options],
+            cwd=SOURCE,
+            env={
+                "PATH": "",
+                "HOME": str(self.folder),
+                "HF_ENDPOINT": self.hub.url,
+                "PYTHONPATH": str(SOURCE / "tests" / "loopback_only"),
+            },
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+
+
+@pytest.fixture
+def set_up(tmp_path: Path) -> Iterator[SetUp]:
+    with LocalHub(tmp_path / "hub", USERS) as hub:
+        yield SetUp(tmp_path, hub)
+
+
+def test_a_plan_changes_nothing_and_what_is_done_twice_changes_nothing_the_second_time(set_up: SetUp) -> None:
+    planned = set_up()
+    assert planned.returncode == 0, planned.stderr
+    assert "would: create the private Space city/urgency-retrain" in planned.stdout
+    assert "would: create the private model repository city/department-model" in planned.stdout
+    assert not set_up.api.repo_exists("city/urgency-retrain", repo_type="space")
+
+    done = set_up("--yes")
+    assert done.returncode == 0, done.stderr
+    assert CITY not in done.stdout + planned.stdout
+    assert "w" * 40 not in done.stdout
+    for label in ("urgency", "department"):
+        retrain, api = f"city/{label}-retrain", f"city/{label}-api"
+        variables = {k: v.value for k, v in set_up.api.get_space_variables(retrain).items()}
+        assert variables["LABEL"] == label
+        assert variables["HUB_MODEL_ID"] == f"city/{label}-model"
+        assert "RETRAIN_HARDWARE" not in variables
+        assert set(set_up.api.get_space_secrets(retrain)) == {"HF_TOKEN", "WANDB_API_KEY"}
+        assert set(set_up.api.get_space_secrets(api)) == {"HF_TOKEN", "AUDIT_KEY"}
+        runtime = set_up.api.get_space_runtime(retrain)
+        assert (runtime.stage, runtime.requested_hardware) == ("PAUSED", "cpu-upgrade")
+        files = set(set_up.api.list_repo_files(retrain, repo_type="space"))
+        assert {"Dockerfile", "train_model.py", "lifecycle/page/run.html", "reporting/report.html"} <= files
+        assert not [
+            name
+            for name in files
+            if name.startswith(("tests", "rehearsal", ".", "companion")) and name != ".gitattributes"
+        ]
+        assert "setup_spaces.py" not in files
+        assert "app.py" in set_up.api.list_repo_files(api, repo_type="space")
+        assert set_up.api.model_info(f"city/{label}-model").private
+
+    again = set_up("--yes")
+    assert again.stdout.count("everything is as it should be") == 2, again.stdout
+
+    changed = set_up(SEED="7")
+    assert changed.stdout.count("would: ") == 2
+    assert "would: city/urgency-retrain: set SEED=7" in changed.stdout
+
+
+def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
+    empty = set_up("--check", LABEL="urgency")
+    assert empty.returncode == 1
+    assert "ok  HF_TOKEN: accepted" in empty.stdout
+    assert "!!  data set city/urgency-data: not readable" in empty.stdout
+    assert "Run setup_spaces --yes" in empty.stdout
+    assert "!!  API http://127.0.0.1:9/predict: no answer" in empty.stdout
+
+    set_up("--yes", LABEL="urgency")
+    row = [{"grievance": "a", "label": "URGENT"}]
+    push_splits(
+        set_up.api, "city/urgency-data", dict.fromkeys(("train", "eval", "test"), row), "v20250101_000000"
+    )
+    set_up.api.delete_space_secret("city/urgency-retrain", "HF_TOKEN")
+    set_up.api.add_space_variable("city/urgency-retrain", "SEED", "3")
+    set_up.api.pause_space("city/urgency-retrain")
+    checked = set_up("--check", LABEL="urgency", SEED="7").stdout
+    assert "ok  data set city/urgency-data: has the splits train, eval and test" in checked
+    assert "!!  model city/urgency-model: no version yet" in checked
+    assert "ok  Space city/urgency-retrain: PAUSED, on cpu-upgrade" in checked
+    assert "!!  Space city/urgency-retrain: lacks the secret HF_TOKEN" in checked
+    assert "!!  Space city/urgency-retrain: differs in SEED" in checked
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "said"),
+    [
+        ({"HUB_MODEL_ID": "city/model"}, 2, "two repositories have one name. Put {label} into the names"),
+        ({"LABEL": "colour"}, 2, "LABEL='colour'"),
+        ({"RETRAIN_SLEEP_SECONDS": "soon"}, 2, "RETRAIN_SLEEP_SECONDS='soon'"),
+        ({"HF_TOKEN": READER}, 1, "HF_TOKEN may only read"),
+        ({"HF_TOKEN": "hf_unknown_" + "d" * 24}, 1, "HF_TOKEN is not accepted"),
+    ],
+)
+def test_what_can_not_be_set_up_is_told(set_up: SetUp, changed: dict[str, str], code: int, said: str) -> None:
+    done = set_up("--yes", **changed)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stderr
+    assert not set_up.api.repo_exists("city/urgency-api", repo_type="space")
