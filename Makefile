@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: rehearsal test lint clean
+.PHONY: rehearsal test lint bench clean
 
 rehearsal: $(VENV)/installed  ## the whole job on this machine; LABEL=department, DATA=file.csv CHECKPOINT=folder
 	@$(BIN)/python -m rehearsal
@@ -15,6 +15,9 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/installed  ## training against the plain recipe; CHECKPOINT=folder DATA=file.csv, or a tiny model
+	$(BIN)/python -m benchmarks.training speed $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(DATA),--data $(DATA))
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
