@@ -39,6 +39,8 @@ def _http_url(value: str) -> str:
 
 
 _AROUND_THE_RUN = {
+    "ALLOW_FIRST_RELEASE",
+    "ROLLOUT_TIMEOUT_MINUTES",
     "RUN_DIR",
     "PORT",
     "MAX_RUN_MINUTES",
@@ -228,9 +230,10 @@ def get_config(environ: Mapping[str, str] | None = None) -> BaseConfig:
     return chosen.from_environment(variables)
 
 
-def split_urls(urls: SecretStr | None) -> list[str]:
+def split_urls(urls: SecretStr | str | None) -> list[str]:
     """The single URLs of NOTIFY_URLS, which stand between white space or commas."""
-    return re.split(r"[\s,]+(?=\w+://)", urls.get_secret_value()) if urls else []
+    plain = urls.get_secret_value() if isinstance(urls, SecretStr) else urls
+    return re.split(r"[\s,]+(?=\w+://)", plain) if plain else []
 
 
 def _is_secret(field: FieldInfo) -> bool:

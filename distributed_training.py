@@ -4,11 +4,10 @@ The pipeline itself stays one process. `torchrun … distributed_training.py FOL
 finds there what `train_on_devices` has put, and only rank 0 writes to the journal and leaves the result.
 """
 
-import ctypes
 import json
 import logging
 import os
-import signal
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,15 +22,14 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Tr
 
 import errors
 from configs import get_config
-from errors import RetrainError, resource_errors
+from errors import OUT_OF_MEMORY, OutOfMemoryError, resource_errors
 from evaluation.scores import f1_metrics
 from journal import Journal
+from lifecycle.supervisor import die_with_parent, end_child
 from reporting.redaction import Redactor, set_up_logging
 from training.fine_tuning import fine_tune, training_summary
 from training.progress import Heartbeat, ProgressCallback
 
-PR_SET_PDEATHSIG = 1
-GRACE_SECONDS = 5.0
 # In the run's folder, while the devices train.
 SHARED = "devices"
 
@@ -57,25 +55,19 @@ def train_on_devices(
         train_set.save_to_disk(shared / "train")
         eval_set.save_to_disk(shared / "eval")
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    child = subprocess.Popen(  # noqa: S603 (our own command)
-        [sys.executable, *torchrun, __file__, str(run_folder)], env=dict(environ)
-    )
+    command = [sys.executable, *torchrun, __file__, str(run_folder)]
+    child = subprocess.Popen(command, env=dict(environ), preexec_fn=die_with_parent)  # noqa: S603 (our own)
     try:
-        failed = child.wait() != 0
-    except BaseException:
-        child.terminate()
-        try:
-            child.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-        raise
-    if failed:
-        for told in shared.glob("failed-*.json"):
-            name, message = json.loads(told.read_text(encoding="utf-8"))
-            raise getattr(errors, name)(message)
-        raise RuntimeError("A training process on one of the devices ended with an error. See output.log.")
-    load_model(model, shared / "result" / "model.safetensors")
-    return json.loads((shared / "result" / "training.json").read_text(encoding="utf-8"))
+        if child.wait() != 0:
+            for told in shared.glob("failed-*.json"):
+                name, message = json.loads(told.read_text(encoding="utf-8"))
+                raise getattr(errors, name, RuntimeError)(message)
+            raise OutOfMemoryError(f"A training process was killed, most likely for memory. {OUT_OF_MEMORY}")
+        load_model(model, shared / "result" / "model.safetensors")
+        return json.loads((shared / "result" / "training.json").read_text(encoding="utf-8"))
+    finally:
+        end_child(child)
+        shutil.rmtree(shared, ignore_errors=True)
 
 
 def main(run_folder: Path, environ: Mapping[str, str]) -> int:
@@ -99,8 +91,8 @@ def main(run_folder: Path, environ: Mapping[str, str]) -> int:
                 model.save_pretrained(shared / "result")
                 summary = json.dumps(training_summary(trainer))
                 (shared / "result" / "training.json").write_text(summary, encoding="utf-8")
-    except RetrainError as error:
-        logger.error("%s", error)
+    except Exception as error:
+        logger.exception("Training on device %d failed", rank)
         told = json.dumps([type(error).__name__, str(error)])
         (shared / f"failed-{rank}.json").write_text(told, encoding="utf-8")
         return 1
@@ -108,5 +100,5 @@ def main(run_folder: Path, environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent()
     sys.exit(main(Path(sys.argv[1]), os.environ))

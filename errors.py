@@ -93,11 +93,15 @@ def hub_errors(doing: str, repo_id: str, raised: type[RetrainError] = HubError) 
 
     doing: what was tried, as in "read the data set"; raised: the class to raise.
     """
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     from huggingface_hub.utils import httpx
 
     try:
         yield
+    except LocalEntryNotFoundError as error:  # the client looked into its cache, having got no answer
+        raise raised(
+            f"Could not {doing} {repo_id}: the Hub can't be reached. Restart the run later."
+        ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         said = (error.server_message or "").splitlines()

@@ -10,6 +10,9 @@ import fcntl
 import json
 import logging
 import os
+import shutil
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -20,6 +23,7 @@ from run_record import FINISHED
 
 # Given back when the disk is full, so that the end of the run can still be written.
 BALLAST_BYTES = 256 * 1024
+ALIVE_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,8 @@ class Journal:
         self.path = folder / "events.jsonl"
         self._redact = redact
         self._unwritten: list[str] = []
+        self._writing = threading.Lock()
+        self._written_at = time.monotonic()
         self._lock: int | None = None
 
     @classmethod
@@ -52,15 +58,23 @@ class Journal:
     def write(self, event: str, **fields: Any) -> None:
         """Record that `event` happened, now."""
         entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | fields
-        self._unwritten.append(self._redact(json.dumps(entry, ensure_ascii=False, default=_plain)) + "\n")
-        try:
-            self._append()
-        except OSError:
-            self.drop_ballast()
+        line = self._redact(json.dumps(entry, ensure_ascii=False, default=_plain)) + "\n"
+        with self._writing:
+            self._unwritten.append(line)
+            self._written_at = time.monotonic()
             try:
                 self._append()
-            except OSError as error:
-                logger.error("The journal can't be written (%s): %s", error.strerror, self.path)
+            except OSError:
+                self.drop_ballast()
+                try:
+                    self._append()
+                except OSError as error:
+                    logger.error("The journal can't be written (%s): %s", error.strerror, self.path)
+
+    def alive(self) -> None:
+        """Say in a long wait, once a minute, that it is no hang."""
+        if time.monotonic() > self._written_at + ALIVE_SECONDS:
+            self.write("alive")
 
     def warn(self, message: str) -> None:
         """Log a warning, and record it for the summary."""
@@ -82,10 +96,16 @@ class Journal:
     def drop_ballast(self) -> None:
         (self.folder / "ballast").unlink(missing_ok=True)
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another one whenever there are more events."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        return size, len(self._unwritten)
+
     def read(self) -> Iterator[dict[str, Any]]:
         """The events so far; a line that is still being written is left out."""
         written = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        for line in [*written, *self._unwritten]:
+        for line in [*written, *list(self._unwritten)]:
             with contextlib.suppress(json.JSONDecodeError):
                 yield json.loads(line)
 
@@ -119,24 +139,39 @@ def run_record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             record.setdefault(kind + "s", []).append(values)
         elif kind == "started":
             record |= values | {"started_at": event["time"]}
-        elif kind != "progress":
+        elif kind not in ("progress", "alive"):
             record[kind] = values
     return record
 
 
 def resumable_run(run_dir: Path, own: Path, inputs: Mapping[str, Any]) -> Path | None:
-    """The folder of the newest other run that began with the same `inputs`, has ended, and not finished."""
+    """The folder of the newest other run that began with the same `inputs`, has ended, and not finished.
+
+    A run that ended in a bug is not gone on from: it would end there again.
+    """
     for folder in sorted(run_dir.glob("*"), key=lambda each: each.name, reverse=True):
         journal = Journal(folder)
         if folder == own or not journal.path.exists() or not any(folder.glob("checkpoints/checkpoint-*")):
             continue
         record = run_record(journal.read())
         if record.get("inputs") == inputs:
-            return None if record["outcome"] in FINISHED or _in_use(journal.path) else folder
+            over = record["outcome"] in (*FINISHED, "bug")
+            return None if over or _in_use(journal.path) else folder
     return None
 
 
+def remove_checkpoints(run_dir: Path, inputs: Mapping[str, Any]) -> None:
+    """Once a run has finished, nobody goes on from those of its model any more."""
+    for folder in run_dir.glob("*"):
+        journal = Journal(folder)
+        if not any(folder.glob("checkpoints/*")) or _in_use(journal.path):
+            continue
+        if run_record(journal.read()).get("inputs", {}).get("HUB_MODEL_ID") == inputs["HUB_MODEL_ID"]:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
 def _in_use(path: Path) -> bool:
+    """Whether the supervisor of a run lives."""
     with path.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

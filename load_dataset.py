@@ -53,7 +53,8 @@ def load_splits(api: HfApi, repo_id: str, label2id: Mapping[str, int], revision:
     with hub_errors("read the data set", repo_id, DatasetError):
         tags = api.list_repo_refs(repo_id, repo_type="dataset").tags
     # Version tags sort by the time in their name; the server's own order means nothing.
-    version_tag = max((tag.name for tag in tags if VERSION_TAG.match(tag.name)), default=None)
+    here = (tag.name for tag in tags if VERSION_TAG.match(tag.name) and tag.target_commit == revision)
+    version_tag = max(here, default=None)
     with hub_errors("download the data set", repo_id, DatasetError):
         try:
             loaded = datasets.load_dataset(repo_id, revision=revision, token=api.token)
@@ -174,12 +175,18 @@ def _label_ids(name: str, split: datasets.Dataset, label2id: Mapping[str, int]) 
     ]
     if bad:
         faulty = set(bad)
-        seen = sorted({repr(value)[:60] for i, value in enumerate(values()) if i in faulty})[:ROWS_SHOWN]
+        seen = sorted({_shown(value) for i, value in enumerate(values()) if i in faulty})[:ROWS_SHOWN]
         raise DatasetError(
             f"Split {name} has {_rows(bad)} with an unknown label ({', '.join(seen)}). A label is an id from "
             f"0 to {ids[-1]} or one of these names: {', '.join(label2id)}. Is LABEL the one of this data set?"
         )
     return [known[value] for value in values()]
+
+
+def _shown(value: Any) -> str:
+    """A label as it is told: one that could be a citizen's text is not."""
+    text = str(value)
+    return repr(value) if len(text) <= 40 and len(text.split()) <= 4 else f"a text of {len(text)} characters"
 
 
 def _rows(indices: list[int]) -> str:

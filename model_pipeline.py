@@ -170,7 +170,12 @@ class GrievanceClassifier:
         earlier_runs: the records to hold this run's F1 against; cut_short: see train.
         """
         repo_id, live = config.hub_model_id, live_model(self.api, config)
-        space = service(self.api, config, live)
+
+        def stage() -> str:
+            journal.alive()
+            return space_stage(self.api, config.space_repo_id)
+
+        space = replace(service(self.api, config, live), stage=stage)
         few = splits.test.select(stratified_sample(splits.test["label"], CANARY_TEXTS, config.seed))
         read = cut_texts(self.tokenizer, few["grievance"], self.max_length)
         texts = [text[:CANARY_CHARACTERS] for text in read]
@@ -194,7 +199,10 @@ class GrievanceClassifier:
             predictions = probabilities.argmax(axis=1).tolist()
             write_reports(folder / "reports", test_set["label"], predictions, self.id2label)
             mistakes = journal.folder / "mistakes.json"
-            write_mistakes(mistakes, splits.test, probabilities, self.id2label, texts=config.report_texts)
+            key = config.hf_token.get_secret_value().encode()
+            write_mistakes(
+                mistakes, splits.test, probabilities, self.id2label, key=key, texts=config.report_texts
+            )
         journal.write("test_scores", **vars(scores))
         journal.write("reliability", bins=reliability(test_set["label"], probabilities))
         if alarm := f1_alarm(scores.f1_macro, earlier_runs):
@@ -206,7 +214,7 @@ class GrievanceClassifier:
         # What is compared against is what the release must stand on.
         head, has_model = published_head(self.api, repo_id)
         if has_model:
-            verdict = self.compare(config, splits.test, probabilities, live, journal)
+            verdict = self.compare(config, splits.test, probabilities, live, stage, journal)
         else:
             verdict = first_release(repo_id, allowed=config.allow_first_release)
         journal.write("verdict", **vars(verdict))
@@ -256,11 +264,13 @@ class GrievanceClassifier:
         test: datasets.Dataset,
         probabilities: NDArray[np.float64],
         live: LiveModel,
+        stage: Callable[[], str],
         journal: Journal,
     ) -> Verdict:
         """Get the live model's answers to test rows, keep both models' row by row, and let the gate decide.
 
-        test: the test split, as texts; probabilities: the candidate's, (rows, classes).
+        test: the test split, as texts; probabilities: the candidate's, (rows, classes); stage: of the
+        inference Space.
         """
         labels = list(test["label"])
         released = next(iter(list_versions(self.api, config.hub_model_id)), None)
@@ -270,7 +280,7 @@ class GrievanceClassifier:
             answers = released_answers(self.api, config, revision, test, [heartbeat])
         else:
             rows = stratified_sample(labels, config.deployed_sample_size, config.seed)
-            live.wake(lambda: space_stage(self.api, config.space_repo_id), config.rollout_timeout_minutes)
+            live.wake(stage, config.rollout_timeout_minutes)
             answers, served = live.ask_one_version(
                 cut_texts(self.tokenizer, test.select(rows)["grievance"], self.max_length),
                 failures_allowed=len(rows) - math.ceil(config.min_coverage * len(rows)),

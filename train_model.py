@@ -26,8 +26,8 @@ from run_record import FINISHED, OUTCOMES
 
 SOURCE = Path(__file__).parent
 TRAINING = (sys.executable, "-u", str(SOURCE / "training_process.py"))
-# How long the steps between the outcome and the pause may take, each.
-GUEST_SECONDS = 90.0
+# How long the steps between the outcome and the pause may take, each; a process in them a little less.
+GUEST_SECONDS, PROCESS_SECONDS = 90.0, 75.0
 
 logger = logging.getLogger("retrain")
 
@@ -72,6 +72,7 @@ def main(environ: Mapping[str, str]) -> int:
             run_child([*TRAINING, str(journal.folder)], environ, journal, redact, limits)
     except Interrupted as error:
         signum = error.signum
+        journal.write("outcome", outcome=error.outcome, reasons=[str(error)])
     except Exception as error:  # whatever it is, the Space is paused
         logger.exception("A bug ended the supervision of the run")
         journal.write("outcome", outcome="bug", reasons=[f"{type(error).__name__}: {error}"])
@@ -133,30 +134,33 @@ def finish(
 
     def tell() -> dict[str, Any]:
         record = journal.write_run_record()
-        if "tracking" in record and ("told" not in record or "pause_failed" in record):
-            guest("W&B", lambda: by_itself("reporting.tracking", journal, environ), GUEST_SECONDS, journal)
         if contacts.urls:
             guest("The notification", lambda: send(record, redact, contacts, journal), 60, journal)
+        if "tracking" in record and ("told" not in record or "pause_failed" in record):
+            guest("W&B", lambda: by_itself("reporting.tracking", journal, environ), GUEST_SECONDS, journal)
         return journal.write_run_record()
 
     journal.write_run_record()
-    if not interrupted:
-        keep()
-    record = tell()
-    if contacts.model_id:  # of bad settings everything is said by now
-        print(redact(summary(record)), flush=True)
+    try:
+        if not interrupted:
+            keep()
+        record = tell()
+        if contacts.model_id:  # of bad settings everything is said by now
+            print(redact(summary(record)), flush=True)
+    except Exception:  # whatever it is, the Space is paused
+        logger.exception("A bug kept the run from being told")
     if contacts.token and contacts.space_id:
         pause_or_stay(api, contacts.space_id, journal, tell, interrupted=interrupted)
     if interrupted:
         keep()
-    return str(record["outcome"])
+    return str(journal.write_run_record()["outcome"])
 
 
 def by_itself(module: str, journal: Journal, environ: Mapping[str, str]) -> None:
     """Run a module on the run's folder in a process of its own: it is heavy, and its end is not ours."""
     command = [sys.executable, "-m", module, str(journal.folder)]
     done = subprocess.run(  # noqa: S603 (our own command)
-        command, cwd=SOURCE, env=dict(environ), capture_output=True, text=True, timeout=GUEST_SECONDS
+        command, cwd=SOURCE, env=dict(environ), capture_output=True, text=True, timeout=PROCESS_SECONDS
     )
     if done.returncode:
         logger.error("%s: %s", module, done.stderr.strip())
@@ -182,7 +186,7 @@ def send(record: Mapping[str, Any], redact: Redactor, contacts: Contacts, journa
 def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
     """Tell what is wrong with the settings, first of all; then end as any run, as far as that can be."""
     variables = clean_environment(environ)
-    token, urls = variables.get("HF_TOKEN"), variables.get("NOTIFY_URLS", "").split()
+    token, urls = variables.get("HF_TOKEN"), split_urls(variables.get("NOTIFY_URLS"))
     redact = Redactor(
         [token or "", *urls, variables.get("API_TOKEN", ""), variables.get("WANDB_API_KEY", "")]
     )

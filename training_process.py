@@ -3,12 +3,11 @@
 Whatever happens in it becomes the journal's outcome and its exit code.
 """
 
-import ctypes
 import logging
 import os
 import shutil
-import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from huggingface_hub import HfApi
 
 from configs import BaseConfig, get_config
 from errors import CheckpointError, Interrupted, RetrainError, hub_errors, resource_errors
-from journal import Journal, resumable_run, run_record
+from journal import Journal, remove_checkpoints, resumable_run, run_record
 from lifecycle.hub_client import check_token, configure_hub_client
-from lifecycle.supervisor import interruptible
+from lifecycle.supervisor import die_with_parent, interruptible
 from load_dataset import load_splits, pinned_revision
 from model_pipeline import GrievanceClassifier
 from release.metadata import environment
@@ -28,8 +27,6 @@ from reporting.redaction import Redactor, set_up_logging
 from reporting.run_history import Record, health, last_finished, read_runs
 from reporting.tracking import Tracker
 from run_record import FINISHED, OUTCOMES, Verdict
-
-PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +67,8 @@ def run_training(config: BaseConfig, tracker: Tracker, journal: Journal) -> Verd
     )
     cut_short = resumable_run(journal.folder.parent, journal.folder, inputs)
     verdict = classifier.train_pipeline(config, splits, tracker, journal, earlier, cut_short)
-    if verdict.outcome in FINISHED:  # nobody goes on from these any more
-        while cut_short:
-            shutil.rmtree(cut_short / "checkpoints", ignore_errors=True)
-            before = run_record(Journal(cut_short).read()).get("resumed")
-            cut_short = Path(before["from"]) if before else None
+    if verdict.outcome in FINISHED:
+        remove_checkpoints(journal.folder.parent, inputs)
         shutil.rmtree(journal.folder / "checkpoints", ignore_errors=True)
     return verdict
 
@@ -142,15 +136,18 @@ def main(folder: Path, environ: Mapping[str, str]) -> int:
         outcome, reasons = error.outcome, (str(error),)
     except Exception as error:
         logger.exception("A bug ended the run")
-        outcome, reasons = "bug", (f"{type(error).__name__}: {error}",)
+        # Its text may hold anything, and the reasons are seen by many: it stands in the log alone.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        outcome = "bug"
+        reasons = (f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}.",)
     journal.write("outcome", outcome=outcome, reasons=reasons)
     if tracker:  # told from the journal, in which no secret is left
         tracker.finish(run_record(journal.read()))
-        journal.write("told", by="W&B")
+        if tracker.told:
+            journal.write("told", by="W&B")
     return OUTCOMES[outcome].exit_code
 
 
 if __name__ == "__main__":
-    # Without its supervisor nobody would end it, tell of it or pause the Space.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent()  # without its supervisor nobody would end it, tell of it or pause the Space
     sys.exit(main(Path(sys.argv[1]), os.environ))

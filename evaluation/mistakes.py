@@ -1,6 +1,6 @@
 """The mistakes that are worth a look: often the label is wrong, sometimes the text misleads."""
 
-import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +15,17 @@ TEXT_SHOWN = 1000
 
 
 def confident_mistakes(
-    test: datasets.Dataset, probabilities: NDArray[np.float64], id2label: Mapping[int, str], *, texts: bool
+    test: datasets.Dataset,
+    probabilities: NDArray[np.float64],
+    id2label: Mapping[int, str],
+    *,
+    key: bytes,
+    texts: bool,
 ) -> list[dict[str, Any]]:
     """The wrong answers that the model was surest of, the surest first.
 
-    test: grievance and label; probabilities: (rows, classes). A row is told by its number and the SHA-256
-    of its text; the text itself only if `texts`.
+    test: grievance and label; probabilities: (rows, classes). A row is told by its number and a hash
+    of its text, keyed so that a short text can't be guessed from it; the text itself only if `texts`.
     """
     labels, answers = np.asarray(test["label"]), probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
@@ -30,7 +35,7 @@ def confident_mistakes(
         text = test[row]["grievance"]
         mistake = {
             "row": row,
-            "sha256": hashlib.sha256(text.encode()).hexdigest()[:16],
+            "hash": hmac.digest(key, text.encode(), "sha256").hex()[:16],
             "label": id2label[int(labels[row])],
             "answer": id2label[int(answers[row])],
             "confidence": float(confidence[row]),
@@ -45,8 +50,9 @@ def write_mistakes(
     probabilities: NDArray[np.float64],
     id2label: Mapping[int, str],
     *,
+    key: bytes,
     texts: bool,
 ) -> None:
     """Write confident_mistakes as JSON, beside the journal: what may hold texts is not in it."""
-    mistakes = confident_mistakes(test, probabilities, id2label, texts=texts)
+    mistakes = confident_mistakes(test, probabilities, id2label, key=key, texts=texts)
     file.write_text(json.dumps(mistakes, ensure_ascii=False), encoding="utf-8")

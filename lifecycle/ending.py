@@ -72,9 +72,10 @@ def _pause(api: HfApi, space_id: str, journal: Journal) -> str | None:
     logger.info("Pausing %s", space_id)
     try:
         pause_space(api, space_id)
-    except RetrainError as error:
-        logger.error("%s It is still billed: pause it by hand in its settings.", error)
-        return str(error)
+    except Exception as error:  # noqa: BLE001 (whatever it is, this process must not end before the pause)
+        reason = str(error) if isinstance(error, RetrainError) else f"{type(error).__name__}: {error}"
+        logger.error("%s It is still billed: pause it by hand in its settings.", reason)
+        return reason
     journal.write("paused", space_id=space_id)
     journal.write_run_record()
     return None

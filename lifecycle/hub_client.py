@@ -1,8 +1,8 @@
 """The one client of the Hub: time-outs on every call, and retries of what passes by itself.
 
 huggingface_hub gives its calls neither. Its own uploads, LFS batches and tree listings are retried by itself
-and are left alone here. A repeated commit is safe: it carries parent_commit, so the second one is refused if
-the first was made after all.
+and are left alone here. A repeated release is safe: its commit carries parent_commit, so that the second one
+is refused if the first was made after all.
 """
 
 import logging

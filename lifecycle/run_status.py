@@ -38,8 +38,7 @@ def run_status(events: Sequence[Event]) -> dict[str, Any]:
         "label": record.get("label"),
         "outcome": outcome,
         "headline": meaning.meaning if meaning else "The run is under way.",
-        # The text of an unforeseen error may hold anything.
-        "reasons": ["The log of the container tells more."] if outcome == "bug" else list(record["reasons"]),
+        "reasons": list(record["reasons"]),
         "what_to_do": meaning.what_to_do if meaning else "",
         "warnings": [warning["message"] for warning in record.get("warnings", ())],
         "pause_failed": record.get("pause_failed", {}).get("space_id"),
@@ -93,7 +92,13 @@ def _progress(events: Sequence[Event]) -> dict[str, Any] | None:
     last = counted[-1]
     if any(e["event"] == "stage" and e["time"] > last["time"] for e in events):  # that step is over
         return None
-    first = next(event for event in counted if event.get("stage") == last.get("stage"))
+    first = last
+    for event in reversed(
+        counted
+    ):  # as far back as it was counted upwards, and not told again after a restart
+        if event.get("stage") != last.get("stage") or event["done"] > first["done"] or "again" in event:
+            break
+        first = event
     steps, seconds = last["done"] - first["done"], _seconds(first["time"], last["time"])
     left = seconds / steps * (last["total"] - last["done"]) if steps > 0 else None
     return {

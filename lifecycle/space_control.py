@@ -1,6 +1,7 @@
 """Restarts, pauses and looks at Spaces. Knows the Hub, and nothing of the run."""
 
 import logging
+import time
 from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi, SpaceStage
@@ -23,13 +24,20 @@ _ON_THE_WAY = {
 
 
 def pause_space(api: HfApi, space_id: str) -> None:
-    """Pause the Space.
+    """Pause the Space; an answer that is lost is no failure if it is paused.
 
     Raises:
         HubError: the Hub refused, also after retries.
     """
-    with hub_errors("pause the Space", space_id):
-        api.pause_space(space_id)
+    try:
+        with hub_errors("pause the Space", space_id):
+            api.pause_space(space_id)
+    except HubError:
+        time.sleep(1)
+        if space_stage(api, space_id) == SpaceStage.PAUSED:
+            return
+        with hub_errors("pause the Space", space_id):
+            api.pause_space(space_id)
 
 
 def restart_space(api: HfApi, space_id: str) -> None:

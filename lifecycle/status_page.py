@@ -45,21 +45,25 @@ class StatusPage:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._size: int | None = None
+        self._version: object = None
         self._status: dict[str, Any] = {}
+        self._rendered: dict[str, str] = {}
         self._templates = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
         self._templates.filters |= {"duration": duration, "curve": curve, "span": span}
 
     @property
     def status(self) -> dict[str, Any]:
         """See run_status."""
-        size = self._journal.path.stat().st_size if self._journal.path.exists() else 0
-        if size != self._size:
-            self._status, self._size = run_status(list(self._journal.read())), size
+        version = self._journal.version
+        if version != self._version:
+            self._status, self._version, self._rendered = run_status(list(self._journal.read())), version, {}
         return self._status
 
     def render(self, template: str) -> str:
-        return self._templates.get_template(template).render(run=self.status)
+        status = self.status
+        if template not in self._rendered:
+            self._rendered[template] = self._templates.get_template(template).render(run=status)
+        return self._rendered[template]
 
     async def page(self, request: Request) -> Response:
         return HTMLResponse(self.render("page.html"), headers=HEADERS)

@@ -4,6 +4,7 @@ Imports neither torch nor transformers, so that a light process outlives whateve
 """
 
 import contextlib
+import ctypes
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 from errors import OUT_OF_MEMORY, Interrupted
 from journal import Journal, run_record
@@ -24,6 +25,7 @@ POLL_SECONDS = 0.5
 # W&B may take a minute to finish once the outcome is told; then the process has nothing left to do.
 FAREWELL_SECONDS = 120.0
 FULL_BYTES = 64 * 1024
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 # The Hub's client shows how far large files are, also where no terminal is: a line each ten seconds.
 PROGRESS = {"TQDM_POSITION": "-1", "TQDM_MININTERVAL": "10"}
 CURSOR_UP = "\x1b[A"  # what that leaves behind in a log
@@ -56,6 +58,11 @@ def interruptible() -> Iterator[None]:
             signal.signal(signum, signal.SIG_IGN)
 
 
+def die_with_parent() -> None:
+    """Have the system send this process a SIGTERM when its parent has died."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def run_child(
     command: Sequence[str],
     environ: Mapping[str, str],
@@ -71,29 +78,23 @@ def run_child(
     Raises:
         Interrupted: a signal to us ended the wait; the child is ended too.
     """
-    child = subprocess.Popen(  # noqa: S603 (our own command)
-        command,
-        env=PROGRESS | dict(environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    assert child.stdout is not None
-    pump = threading.Thread(
-        target=_pump, args=(child.stdout, journal.folder / "output.log", redact), daemon=True
-    )
-    pump.start()
-    try:
+    with contextlib.ExitStack() as ending:
+        child = subprocess.Popen(  # noqa: S603 (our own command)
+            command,
+            env=PROGRESS | dict(environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert child.stdout is not None
+        log = journal.folder / "output.log"
+        pump = threading.Thread(target=_pump, args=(child.stdout, log, redact), daemon=True)
+        ending.callback(pump.join, timeout=5)
+        ending.callback(end_child, child)
+        pump.start()
         if reason := _watch(child, journal, limits):
             journal.write("outcome", outcome="failed", reasons=[reason])
-    except Interrupted as error:
-        journal.write("outcome", outcome=error.outcome, reasons=[str(error)])
-        raise
-    finally:
-        if child.poll() is None:
-            end_child(child)
-        pump.join(timeout=5)
     if run_record(journal.read())["outcome"] is None:
         outcome, reason = explain_exit(child.returncode, shutil.disk_usage(journal.folder).free)
         journal.write("outcome", outcome=outcome, reasons=[reason])
@@ -127,8 +128,10 @@ def _watch(child: subprocess.Popen[str], journal: Journal, limits: Limits) -> st
             )
 
 
-def end_child(child: subprocess.Popen[str]) -> None:
-    """SIGTERM, and after a grace SIGKILL."""
+def end_child(child: subprocess.Popen[Any]) -> None:
+    """SIGTERM to a child that has not ended, and after a grace SIGKILL."""
+    if child.poll() is not None:
+        return
     child.terminate()
     try:
         child.wait(GRACE_SECONDS)

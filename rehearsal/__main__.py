@@ -117,10 +117,12 @@ def describe(event: dict[str, Any]) -> str | None:
     name = event["event"]
     if name == "progress" and "total" not in event:
         name = "waiting"
-    elif name == "progress" and "loss" not in event:
+    elif name == "progress" and "loss" not in event and event["stage"] == "compare":
         name = "asked" if event["done"] == event["total"] else "asking"
     elif name == "dataset":
         event["sizes"] = ", ".join(f"{split} {size}" for split, size in event["split_sizes"].items())
+    elif name == "progress" and "loss" not in event:
+        return None
     return WORDS[name].format_map(event) if name in WORDS else None
 
 

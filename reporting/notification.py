@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -49,8 +50,9 @@ def notify(
     threads = [threading.Thread(target=send, args=each, daemon=True) for each in enumerate(urls, 1)]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + patience
     for thread in threads:
-        thread.join(patience)
+        thread.join(max(0.0, deadline - time.monotonic()))
     return [
         f"The summary could not be delivered to number {place} of NOTIFY_URLS ({urlsplit(url).scheme}): "
         + (

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +26,8 @@ RUNS_READ = 50
 F1_DROP, RUNS_COMPARED = 0.02, 5
 
 Record = Mapping[str, Any]
+# What every record of ours has.
+NEEDED = {"outcome", "reasons", "started_at", "finished_at", "folder"}
 
 
 def publish_run(api: HfApi, repo_id: str, folder: Path) -> str:
@@ -39,11 +42,11 @@ def publish_run(api: HfApi, repo_id: str, folder: Path) -> str:
     with hub_errors("keep the record of the run in", repo_id):
         open_to_all = not api.model_info(repo_id).private
         with_texts = record.get("settings", {}).get("REPORT_TEXTS", False)
+        # Apart, so that many of these do not push what happened out of what is read.
+        place = f"unchanged/{folder.name}" if record["outcome"] == "unchanged" else folder.name
         names = ["run.json"] if open_to_all and with_texts else ["run.json", "report.html"]
         operations = [
-            CommitOperationAdd(f"{folder.name}/{name}", folder / name)
-            for name in names
-            if (folder / name).exists()
+            CommitOperationAdd(f"{place}/{name}", folder / name) for name in names if (folder / name).exists()
         ]
         if BRANCH not in [branch.name for branch in api.list_repo_refs(repo_id).branches]:
             # From the oldest commit, which holds no weights.
@@ -51,7 +54,7 @@ def publish_run(api: HfApi, repo_id: str, folder: Path) -> str:
             api.create_branch(repo_id, branch=BRANCH, revision=oldest, exist_ok=True)
         title = f"{folder.name}: {record['outcome']}"
         api.create_commit(repo_id, operations, commit_message=title, revision=BRANCH)
-    return f"{api.endpoint}/{repo_id}/tree/{BRANCH}/{folder.name}"
+    return f"{api.endpoint}/{repo_id}/tree/{BRANCH}/{place}"
 
 
 def read_runs(api: HfApi, repo_id: str, newest: int = RUNS_READ) -> list[Record]:
@@ -65,11 +68,21 @@ def read_runs(api: HfApi, repo_id: str, newest: int = RUNS_READ) -> list[Record]
             files = api.list_repo_files(repo_id, revision=BRANCH)
         except (RepositoryNotFoundError, RevisionNotFoundError):
             return []
-        wanted = sorted(name for name in files if name.endswith("/run.json"))[-newest:]
+        wanted = sorted(name for name in files if fnmatch(name, "[0-9]*/run.json"))[-newest:]
         if not wanted:
             return []
         folder = Path(api.snapshot_download(repo_id, revision=BRANCH, allow_patterns=wanted))
-    return [json.loads((folder / name).read_text(encoding="utf-8")) for name in wanted]
+    records = (_parsed(folder / name) for name in wanted)
+    return [record for record in records if record.keys() >= NEEDED]
+
+
+def _parsed(file: Path) -> Record:
+    """The record in a file; an empty one for what somebody else has put there."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) and record.get("outcome") else {}
 
 
 def last_finished(runs: Sequence[Record]) -> Record | None:
@@ -131,7 +144,7 @@ def print_runs(runs: Sequence[Record]) -> None:
         f1, delta, took = _f1_macro(run), (run.get("verdict") or {}).get("delta"), training_minutes(run)
         version = (run.get("release") or {}).get("version_tag", "")
         print(
-            f"{Path(run['folder']).name if 'folder' in run else '':38} {run['outcome']:13} "
+            f"{Path(run['folder']).name:38} {run['outcome']:13} "
             f"{'' if f1 is None else f'{f1:.4f}':>9} {'' if delta is None else f'{delta:+.4f}':>8} "
             f"{'' if took is None else f'{took:.1f} min':>9}  {version}"
         )

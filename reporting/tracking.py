@@ -58,6 +58,7 @@ class Tracker:
         run_id: str | None = None,
     ) -> None:
         self.run: Any = None
+        self.told = False
         self.warning: str | None = None
         online = False
         if not api_key:
@@ -144,6 +145,7 @@ class Tracker:
         self.run.alert(title=title(record), text=summary(record), level="INFO" if good else "ERROR")
         self.run.summary["outcome"] = outcome
         self.run.finish(exit_code=OUTCOMES[outcome].exit_code)
+        self.told = True
 
 
 def _start(

@@ -85,14 +85,20 @@ def test_an_unchanged_run_ends_at_once_if_asked_to_and_the_history_tells_all(
     assert "training" not in second.record
     assert city.paused
 
+    city.api.upload_file(
+        path_or_fileobj=b"[]", path_in_repo="20260101_by_hand/run.json", repo_id="city/model", revision="runs"
+    )
     third = city.run(DECISION_THRESHOLD="0.9")
     assert third.record["outcome"] == "rejected", third.output
 
     runs = read_runs(city.api, "city/model")
-    assert [run["outcome"] for run in runs] == ["accepted", "unchanged", "rejected"]
+    assert [run["outcome"] for run in runs] == ["accepted", "rejected"], (
+        "one that changed nothing, and what is no run, does not count"
+    )
     assert third.record["history"]["in_production"][0][1] == first.record["release"]["version_tag"]
     files = city.api.list_repo_files("city/model", revision="runs")
     assert f"{first.folder.name}/report.html" in files
+    assert f"unchanged/{second.folder.name}/run.json" in files
     assert not [name for name in files if name.endswith(".safetensors")]
     printed = subprocess.run(
         [sys.executable, "-m", "reporting.run_history"],

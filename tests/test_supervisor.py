@@ -80,6 +80,23 @@ def test_the_first_outcome_counts(tmp_path: Path) -> None:
     assert supervise(tmp_path / "run", said)["outcome"] == "rejected"
 
 
+def test_threads_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "run")
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [
+            threading.Thread(target=lambda: [journal.write("x", n=n) for n in range(200)]) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert sorted(event["n"] for event in journal.read()) == sorted([*range(200)] * 4)
+
+
 def test_a_run_folder_is_in_use_as_long_as_its_supervisor_lives(tmp_path: Path) -> None:
     from journal import resumable_run
 

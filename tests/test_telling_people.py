@@ -155,7 +155,7 @@ def test_hostile_text_in_a_report_is_harmless(tmp_path: Path) -> None:
     journal.warn(HOSTILE)
     mistake = {
         "row": 1,
-        "sha256": "0",
+        "hash": "0",
         "label": HOSTILE,
         "answer": HOSTILE,
         "confidence": 1.0,

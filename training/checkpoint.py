@@ -65,7 +65,7 @@ def last_checkpoint(folder: Path) -> str | None:
     def is_whole(checkpoint: Path) -> bool:
         try:
             return bool(json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())["global_step"])
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError):
             return False
 
     whole = [checkpoint for checkpoint in folder.glob("checkpoint-*") if is_whole(checkpoint)]
@@ -83,7 +83,7 @@ def take_over_checkpoint(run_folder: Path, folder: Path, journal: Journal) -> No
         state = TrainerState.load_from_json(str(copy / TRAINER_STATE_NAME))
         state.best_model_checkpoint = str(copy)
         state.save_to_json(str(copy / TRAINER_STATE_NAME))
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:
         journal.warn(f"The checkpoint of {run_folder.name} can't be taken over ({error}): trained anew.")
         shutil.rmtree(folder, ignore_errors=True)
         return

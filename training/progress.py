@@ -60,11 +60,13 @@ class ProgressCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """A run that goes on from a checkpoint shows the curves from their beginning."""
-        reached = state.global_step
-        for logs in list(state.log_history):
-            state.global_step = int(logs["step"])
-            self.on_log(args, state, control, logs)
-        state.global_step = reached
+        for logs in state.log_history:
+            self.tell(int(logs["step"]), state.max_steps, logs, again=True)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.journal.alive()
 
     def on_log(
         self,
@@ -74,13 +76,16 @@ class ProgressCallback(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        step, logs = state.global_step, logs or {}
+        self.tell(state.global_step, state.max_steps, logs or {})
+
+    def tell(self, step: int, total: int, logs: Mapping[str, float], **marks: bool) -> None:
+        """One entry of the Trainer's log; what is neither a loss nor a validation is not told."""
         if "loss" in logs:
-            self.journal.write("progress", stage="train", done=step, total=state.max_steps, loss=logs["loss"])
-            logger.info("step %d of %d: loss %.4f", step, state.max_steps, logs["loss"])
+            self.journal.write("progress", stage="train", done=step, total=total, loss=logs["loss"], **marks)
+            logger.info("step %d of %d: loss %.4f", step, total, logs["loss"])
             self.log_curves({"train/loss": logs["loss"], "train/learning_rate": logs["learning_rate"]}, step)
         elif "eval_loss" in logs:
             loss, f1_macro = logs["eval_loss"], logs["eval_f1_macro"]
-            self.journal.write("validation", step=step, total=state.max_steps, f1_macro=f1_macro, loss=loss)
-            logger.info("step %d of %d: validation macro F1 %.4f", step, state.max_steps, f1_macro)
+            self.journal.write("validation", step=step, total=total, f1_macro=f1_macro, loss=loss)
+            logger.info("step %d of %d: validation macro F1 %.4f", step, total, f1_macro)
             self.log_curves({"eval/loss": loss, "eval/f1_macro": f1_macro}, step)

@@ -12,8 +12,20 @@ function speak() {
   if (spoken.textContent !== text) spoken.textContent = text;
 }
 
+// What has not changed stays, with its focus, its selection and where it is scrolled to.
+function show(html) {
+  const next = document.createElement("main");
+  next.innerHTML = html;
+  const [old, fresh] = [[...run.children], [...next.children]];
+  if (old.length !== fresh.length) {
+    run.replaceChildren(...fresh);
+    return;
+  }
+  fresh.forEach((part, i) => { if (part.outerHTML !== old[i].outerHTML) old[i].replaceWith(part); });
+}
+
 changes.onmessage = (message) => {
-  run.innerHTML = JSON.parse(message.data);
+  show(JSON.parse(message.data));
   silent.hidden = true;
   speak();
 };
