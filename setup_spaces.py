@@ -11,21 +11,23 @@ for two installations. Secrets can't be read back from the Hub: one that is ther
 
 import argparse
 import hashlib
-import secrets
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from secrets import token_hex
 from typing import NamedTuple
 
-import requests
 from dotenv import dotenv_values
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, SpaceStage
 from huggingface_hub.hf_api import RepoFile
 
 from configs import BaseConfig, clean_environment, get_config
 from errors import HubError, RetrainError, SettingsError, hub_errors
+from inference_service import live_model
 from lifecycle.hub_client import account, check_token, configure_hub_client
 from release.versions import list_versions
 
@@ -33,12 +35,17 @@ SOURCE = Path(__file__).parent
 ROOMS = ("training", "evaluation", "release", "reporting", "lifecycle")
 RETRAIN_FILES = ("Dockerfile", "requirements.txt", "README.md", "*.py", *(f"{room}/*" for room in ROOMS))
 SPLITS = ("train", "eval", "test")
+AT_WORK = (SpaceStage.RUNNING, SpaceStage.RUNNING_BUILDING, SpaceStage.APP_STARTING)
 NOT_SHIPPED = ("setup_spaces.py", "evaluation/gate_simulation.py", "*__pycache__*")
 # Of this file's own: they are no settings of a Space.
 HARDWARE, SLEEP, READ_TOKEN = "{space}_HARDWARE", "{space}_SLEEP_SECONDS", "INFERENCE_HF_TOKEN"
 OURS = {name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE")}
 OURS |= {READ_TOKEN, "AUDIT_KEY"}
-SECRETS = {"HF_TOKEN", "API_TOKEN", "WANDB_API_KEY", "NOTIFY_URLS", "AUDIT_KEY"}
+SECRETS = {"HF_TOKEN", "API_TOKEN", "WANDB_API_KEY", "NOTIFY_URLS"}
+# What the libraries read.
+CLIENT = {"HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_UPDATE_DOWNLOAD_COUNTS"}
+VARIABLES = {name.upper() for name in BaseConfig.model_fields} - SECRETS | CLIENT
+VARIABLES |= {"WANDB_BASE_URL", "OMP_NUM_THREADS"}
 
 
 class Step(NamedTuple):
@@ -58,7 +65,10 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """What a Space should be: files by path, variables, secrets, and paused at the end or not."""
+    """What a Space should be: files by path, variables, secrets, and paused at the end or not.
+
+    A secret without a value is made up where the Space has none.
+    """
 
     repo_id: str
     files: Mapping[str, Path]
@@ -79,10 +89,12 @@ def installations(file: Path) -> list[dict[str, str]]:
         raise SettingsError(f"{file} does not exist. Copy .env.example to it and fill it in.")
     given = {name: value for name, value in dotenv_values(file, interpolate=False).items() if value}
     variables = clean_environment(given)
+    if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS):
+        raise SettingsError(f"{file}: {', '.join(unknown)} is no setting. Correct the name or take it out.")
     found = []
-    for label in variables.get("LABEL", "").split(","):
-        each = {name: value.replace("{label}", label.strip()) for name, value in variables.items()}
-        each["LABEL"] = label.strip()
+    for label in map(str.strip, variables.get("LABEL", "").split(",")):
+        each = {name: value.replace("{label}", label) for name, value in variables.items()}
+        each["LABEL"] = label
         each.setdefault("API_ENDPOINT", endpoint_of(each.get("SPACE_REPO_ID", "owner/name")))
         config = get_config(each)
         each.setdefault("RETRAIN_SPACE_ID", f"{config.space_repo_id.split('/')[0]}/grievance-retrain-{label}")
@@ -103,7 +115,7 @@ def endpoint_of(space_id: str) -> str:
 
 def spaces_of(values: Mapping[str, str]) -> tuple[Space, Space]:
     """The inference Space and the retrain Space of an installation."""
-    client = {k: v for k, v in values.items() if k.startswith("HF_") and k not in SECRETS}
+    client = {k: v for k, v in values.items() if k in CLIENT}
     inference = SOURCE / "companion_spaces" / "inference"
     return (
         Space(
@@ -112,7 +124,7 @@ def spaces_of(values: Mapping[str, str]) -> tuple[Space, Space]:
             client | {"MODEL_REPO": values["HUB_MODEL_ID"]},
             _present({"HF_TOKEN": values.get(READ_TOKEN) or values["HF_TOKEN"]})
             | _present({"API_TOKEN": values.get("API_TOKEN", "")})
-            | {"AUDIT_KEY": values.get("AUDIT_KEY") or secrets.token_hex(32)},
+            | {"AUDIT_KEY": values.get("AUDIT_KEY", "")},
             values.get(HARDWARE.format(space="INFERENCE"), "cpu-basic"),
             _seconds(values, "INFERENCE"),
             paused=False,
@@ -120,8 +132,8 @@ def spaces_of(values: Mapping[str, str]) -> tuple[Space, Space]:
         Space(
             values["RETRAIN_SPACE_ID"],
             {p.relative_to(SOURCE).as_posix(): p for p in _files(SOURCE, RETRAIN_FILES)},
-            {k: v for k, v in values.items() if k not in SECRETS | OURS},
-            {k: v for k, v in values.items() if k in SECRETS - {"AUDIT_KEY"}},
+            {k: v for k, v in values.items() if k in VARIABLES},
+            {k: v for k, v in values.items() if k in SECRETS},
             values.get(HARDWARE.format(space="RETRAIN"), "cpu-basic"),
             _seconds(values, "RETRAIN"),
             paused=True,
@@ -145,6 +157,9 @@ def _create(api: HfApi, repo_id: str, kind: str) -> Callable[[], object]:
 def _plan_space(api: HfApi, space: Space, renew_secrets: bool) -> Iterator[Step]:
     name = space.repo_id
     exists = api.repo_exists(name, repo_type="space")
+    runtime = api.get_space_runtime(name) if exists else None
+    if runtime and space.paused and runtime.stage in AT_WORK:
+        raise HubError(f"{name} is {runtime.stage}: a run may be under way. Wait for its end, or pause it.")
     if not exists:
         yield Step(
             f"create the private Space {name}",
@@ -161,13 +176,15 @@ def _plan_space(api: HfApi, space: Space, renew_secrets: bool) -> Iterator[Step]
         yield Step(f"{name}: remove the variable {key}", _call(api.delete_space_variable, name, key))
     known = set(api.get_space_secrets(name)) if exists else set()
     for key, value in sorted(space.secrets.items()):
-        if key not in known or renew_secrets:
-            yield Step(f"{name}: set the secret {key}", _call(api.add_space_secret, name, key, value))
+        if key not in known or (renew_secrets and value):
+            new = value or token_hex(32)
+            yield Step(f"{name}: set the secret {key}", _call(api.add_space_secret, name, key, new))
     operations = _changes(api, space, exists)
     if operations:
-        what = f"{name}: upload {len(operations)} file{'s' if len(operations) > 1 else ''}"
+        gone = [each.path_in_repo for each in operations if isinstance(each, CommitOperationDelete)]
+        what = f"{name}: upload {len(operations) - len(gone)} files"
+        what += f", delete {', '.join(gone)}" if gone else ""
         yield Step(what, _upload(api, name, operations))
-    runtime = api.get_space_runtime(name) if exists else None
     if space.hardware != (runtime.requested_hardware if runtime else "cpu-basic"):
         what = f"{name}: ask for the hardware {space.hardware}"
         yield Step(what, _call(api.request_space_hardware, name, space.hardware))
@@ -190,7 +207,7 @@ def _upload(
 
 
 def _changes(api: HfApi, space: Space, exists: bool) -> list[CommitOperationAdd | CommitOperationDelete]:
-    """The files that differ, by git's hash of their content; what else is in the Space stays out of it."""
+    """The files that differ, by git's hash of their content; and those that do not belong into the Space."""
     tree = api.list_repo_tree(space.repo_id, recursive=True, repo_type="space") if exists else ()
     there = {each.path: each.blob_id for each in tree if isinstance(each, RepoFile)}
     changes: list[CommitOperationAdd | CommitOperationDelete] = [
@@ -207,11 +224,18 @@ def _blob_id(content: bytes) -> str:
 
 
 def _files(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
+    """The files of a folder that ship; in a clone those that git knows, not what lies beside them."""
+    if (SOURCE / ".git").exists():
+        command = ["git", "ls-files"]
+        listed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603 (as written)
+        paths = [folder / name for name in listed.stdout.splitlines()]
+    else:
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+    for path in sorted(paths):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and any(fnmatch(name, pattern) for pattern in wanted):
-            top_level = "/" not in name or any(name.startswith(f"{room}/") for room in ROOMS)
-            ships = top_level and not any(fnmatch(name, pattern) for pattern in NOT_SHIPPED)
+        if any(fnmatch(name, pattern) for pattern in wanted):
+            in_place = "/" not in name or any(name.startswith(f"{room}/") for room in ROOMS)
+            ships = in_place and not any(fnmatch(name, pattern) for pattern in NOT_SHIPPED)
             if ships and not name.startswith("."):
                 yield path
 
@@ -224,8 +248,10 @@ def _seconds(values: Mapping[str, str], space: str) -> int | None:
     given = values.get(SLEEP.format(space=space))
     if given is None:
         return None
-    if not given.isdigit():
-        raise SettingsError(f"{SLEEP.format(space=space)}={given!r} should be a number of seconds.")
+    if not re.fullmatch(r"-1|\d+", given):
+        raise SettingsError(
+            f"{SLEEP.format(space=space)}={given!r} should be a number of seconds, or -1 for never."
+        )
     return int(given)
 
 
@@ -247,7 +273,7 @@ def diagnose(api: HfApi, values: Mapping[str, str]) -> Iterator[Finding]:
     yield _model(api, config)
     for space in spaces_of(values):
         yield from _space(api, space)
-    yield _endpoint(config)
+    yield _endpoint(api, config)
 
 
 def _dataset(api: HfApi, config: BaseConfig) -> Finding:
@@ -257,9 +283,8 @@ def _dataset(api: HfApi, config: BaseConfig) -> Finding:
             files = api.list_repo_files(config.dataset_repo_id, repo_type="dataset")
     except HubError as error:
         return Finding(what, "not readable", str(error))
-    missing = [
-        s for s in ("train", "eval", "test") if not any(s in Path(f).name.split("-")[0] for f in files)
-    ]
+    # As push_to_hub and the usual layouts name them: data/train-00000-of-00001.parquet, train.csv, train/….
+    missing = [split for split in SPLITS if not any(re.search(rf"(^|/){split}\b", file) for file in files)]
     if missing:
         remedy = "Push it with DatasetDict.push_to_hub and the splits train, eval and test."
         return Finding(what, f"no file of the split {', '.join(missing)}", remedy)
@@ -282,43 +307,26 @@ def _space(api: HfApi, space: Space) -> Iterator[Finding]:
     what = f"Space {space.repo_id}"
     try:
         with hub_errors("look at the Space", space.repo_id):
-            runtime, known = api.get_space_runtime(space.repo_id), api.get_space_secrets(space.repo_id)
-            variables = {k: v.value for k, v in api.get_space_variables(space.repo_id).items()}
-            changed = len(_changes(api, space, exists=True))
+            runtime = api.get_space_runtime(space.repo_id)
+            remedy = "Read its log on the Hub." if "ERROR" in str(runtime.stage) else ""
+            if space.paused and runtime.stage in AT_WORK:
+                remedy = "It is billed while it runs: pause it if no run is under way."
+            yield Finding(what, f"{runtime.stage}, on {runtime.requested_hardware}", remedy)
+            for step in _plan_space(api, space, renew_secrets=False):
+                yield Finding(what, "not as it should be", f"setup_spaces --yes would: {step.what}")
     except HubError as error:
-        yield Finding(what, "not there", f"Run setup_spaces --yes. {error}")
-        return
-    fine = SpaceStage.PAUSED if space.paused else SpaceStage.RUNNING
-    bad = (SpaceStage.BUILD_ERROR, SpaceStage.RUNTIME_ERROR, SpaceStage.CONFIG_ERROR, SpaceStage.NO_APP_FILE)
-    remedy = "Read its log on the Hub." if runtime.stage in bad else ""
-    if runtime.stage != fine and not remedy and space.paused:
-        remedy = "It is billed while it runs: pause it if no run is under way."
-    yield Finding(what, f"{runtime.stage}, on {runtime.requested_hardware}", remedy)
-    if lacking := sorted(set(space.secrets) - set(known)):
-        yield Finding(what, f"lacks the secret {', '.join(lacking)}", "Run setup_spaces --yes.")
-    if differing := sorted(k for k, v in space.variables.items() if variables.get(k) != v):
-        yield Finding(what, f"differs in {', '.join(differing)}", "Run setup_spaces --yes.")
-    if changed:
-        yield Finding(what, f"{changed} files differ from these here", "Run setup_spaces --yes.")
+        yield Finding(what, "can't be looked at", str(error))
 
 
-def _endpoint(config: BaseConfig) -> Finding:
+def _endpoint(api: HfApi, config: BaseConfig) -> Finding:
     what = f"API {config.api_endpoint}"
-    bearer = config.api_token or config.hf_token
-    headers = {"Authorization": f"Bearer {bearer.get_secret_value()}"}
     try:
-        answer = requests.post(config.api_endpoint, json={"text": "test"}, headers=headers, timeout=30)
-    except requests.RequestException as error:
-        return Finding(what, f"no answer ({type(error).__name__})", "Is the inference Space running?")
-    if answer.status_code == 503:
-        return Finding(what, "has no model yet", "Restart the inference Space after the first release.")
-    try:
-        label = answer.json()["label"]
-    except (ValueError, KeyError, TypeError):
-        return Finding(what, f"status {answer.status_code}, no label", "Check API_ENDPOINT and API_TOKEN.")
-    if label not in config.label2id:
-        return Finding(what, f"answers {label!r}", f"Is it the API of LABEL={config.label}?")
-    return Finding(what, f"answers {label}")
+        (answer,) = live_model(api, config).ask(["खानेपानी आएको छैन"], failures_allowed=1)
+    except HubError as error:
+        return Finding(what, "can't be asked", str(error))
+    if answer.label is None:
+        return Finding(what, f"no answer: {answer.error}", "Is the inference Space running, with a version?")
+    return Finding(what, f"answers {config.id2label[answer.label]}")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -339,6 +347,10 @@ def main(arguments: Sequence[str]) -> int:
     for values in found:
         api = HfApi(token=values["HF_TOKEN"])
         print(f"{values['LABEL']}:")
+        if READ_TOKEN not in values:
+            print(
+                f"  note: without {READ_TOKEN} the inference Space holds a token that may write (SECURITY.md)"
+            )
         if options.check:
             for finding in diagnose(api, values):
                 print(f"  {'!!' if finding.remedy else 'ok'}  {finding.what}: {finding.state}")

