@@ -18,6 +18,7 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed  ## training against the plain recipe; CHECKPOINT=folder DATA=file.csv, or a tiny model
 	$(BIN)/python -m benchmarks.training speed $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m benchmarks.live_comparison
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
