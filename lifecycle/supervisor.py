@@ -93,8 +93,12 @@ def run_child(
         ending.callback(pump.join, timeout=5)
         ending.callback(end_child, child)
         pump.start()
-        if reason := _watch(child, journal, limits):
-            journal.write("outcome", outcome="failed", reasons=[reason])
+        try:
+            if reason := _watch(child, journal, limits):
+                journal.write("outcome", outcome="failed", reasons=[reason])
+        except Interrupted as error:  # before the child tells of the signal that it gets from us
+            journal.write("outcome", outcome=error.outcome, reasons=[str(error)])
+            raise
     if run_record(journal.read())["outcome"] is None:
         outcome, reason = explain_exit(child.returncode, shutil.disk_usage(journal.folder).free)
         journal.write("outcome", outcome=outcome, reasons=[reason])
