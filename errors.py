@@ -21,8 +21,10 @@ Anything outside the tree is a bug of ours.
 import errno
 import os
 import signal
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class RetrainError(Exception):
@@ -85,6 +87,12 @@ class Interrupted(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"{signal.Signals(signum).name} was received before the run had ended.")
         self.signum = signum
+
+
+def bug_reason(error: Exception) -> str:
+    """What people are told of an error outside the tree: its kind and place; its text may hold anything."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}."
 
 
 @contextmanager

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from configs import BaseConfig, clean_environment, get_config, split_urls
-from errors import Interrupted, SettingsError
+from errors import Interrupted, SettingsError, bug_reason
 from journal import Journal
 from reporting.redaction import Redactor, set_up_logging
-from reporting.summary import summary, title
-from run_record import FINISHED, OUTCOMES
+from reporting.summary import is_good, summary, title
+from run_record import OUTCOMES
 
 SOURCE = Path(__file__).parent
 TRAINING = (sys.executable, "-u", str(SOURCE / "training_process.py"))
@@ -75,7 +75,7 @@ def main(environ: Mapping[str, str]) -> int:
         journal.write("outcome", outcome=error.outcome, reasons=[str(error)])
     except Exception as error:  # whatever it is, the Space is paused
         logger.exception("A bug ended the supervision of the run")
-        journal.write("outcome", outcome="bug", reasons=[f"{type(error).__name__}: {error}"])
+        journal.write("outcome", outcome="bug", reasons=[bug_reason(error)])
     outcome = finish(journal, redact, contacts, environ, interrupted=bool(signum))
     return 128 + signum if outcome == "interrupted" else OUTCOMES[outcome].exit_code
 
@@ -178,8 +178,8 @@ def send(record: Mapping[str, Any], redact: Redactor, contacts: Contacts, journa
     """Send the summary to everybody who is to know."""
     from reporting.notification import notify
 
-    good = record["outcome"] in (*FINISHED, "unchanged") and "pause_failed" not in record
-    for warning in notify(contacts.urls, redact(title(record)), redact(summary(record)), good=good):
+    about, text = redact(title(record)), redact(summary(record))
+    for warning in notify(contacts.urls, about, text, good=is_good(record)):
         journal.warn(warning)
 
 
@@ -199,9 +199,8 @@ def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
         journal = new_journal(Path(tempfile.gettempdir()), "bad_settings", redact)
     journal.write("started", folder=str(journal.folder))
     journal.write("outcome", outcome=error.outcome, reasons=str(error).splitlines())
-    with contextlib.suppress(
-        SettingsError, ValueError, OverflowError
-    ):  # it has the port already, or it is bad
+    # Somebody may have the port, or it is what is wrong.
+    with contextlib.suppress(SettingsError, ValueError, OverflowError):
         from lifecycle.status_page import open_port, serve
 
         serve(open_port(int(variables.get("PORT", "7860"))), journal)

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import transformers
 from huggingface_hub import HfApi
 
 from configs import BaseConfig, get_config
-from errors import CheckpointError, Interrupted, RetrainError, hub_errors, resource_errors
+from errors import CheckpointError, Interrupted, RetrainError, bug_reason, hub_errors, resource_errors
 from journal import Journal, remove_checkpoints, resumable_run, run_record
 from lifecycle.hub_client import check_token, configure_hub_client
 from lifecycle.supervisor import die_with_parent, interruptible
@@ -136,10 +135,7 @@ def main(folder: Path, environ: Mapping[str, str]) -> int:
         outcome, reasons = error.outcome, (str(error),)
     except Exception as error:
         logger.exception("A bug ended the run")
-        # Its text may hold anything, and the reasons are seen by many: it stands in the log alone.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        outcome = "bug"
-        reasons = (f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}.",)
+        outcome, reasons = "bug", (bug_reason(error),)
     journal.write("outcome", outcome=outcome, reasons=reasons)
     if tracker:  # told from the journal, in which no secret is left
         tracker.finish(run_record(journal.read()))

@@ -107,14 +107,14 @@ def run_child(
 def _watch(child: subprocess.Popen[str], journal: Journal, limits: Limits) -> str | None:
     """Wait for the child's end; returns why it has to be ended, or None where it ended or has only to go."""
     began = last_sign = time.monotonic()
-    size, record = 0, run_record(journal.read())
+    version, record = journal.version, run_record(journal.read())
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(POLL_SECONDS)
             return None
         now = time.monotonic()
-        if (grown := journal.path.stat().st_size) != size:
-            size, last_sign, record = grown, now, run_record(journal.read())
+        if journal.version != version:
+            version, last_sign, record = journal.version, now, run_record(journal.read())
         stages = record.get("stages") or [{"name": "start"}]
         where = f'in the stage "{stages[-1]["name"]}"'
         if record["outcome"] is not None:

@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from run_record import OUTCOMES
+from run_record import FINISHED, OUTCOMES
 
 TITLE_LENGTH = 63  # W&B takes no longer one
+
+
+def is_good(record: Mapping[str, Any]) -> bool:
+    """Whether nobody has to look: the run came to its end, and its Space is paused."""
+    return record["outcome"] in (*FINISHED, "unchanged") and "pause_failed" not in record
 
 
 def title(record: Mapping[str, Any]) -> str:

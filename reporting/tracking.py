@@ -18,8 +18,8 @@ import requests
 import wandb
 
 from reporting.redaction import Redactor, set_up_logging
-from reporting.summary import summary, title
-from run_record import FINISHED, OUTCOMES, DatasetInfo, Scores, Verdict
+from reporting.summary import is_good, summary, title
+from run_record import OUTCOMES, DatasetInfo, Scores, Verdict
 
 FINISH_TIMEOUT = 60.0
 
@@ -141,8 +141,8 @@ class Tracker:
     def finish(self, record: Mapping[str, Any]) -> None:
         """Send the summary as an alert and close the run, within a time."""
         outcome = record["outcome"]
-        good = outcome in (*FINISHED, "unchanged") and "pause_failed" not in record
-        self.run.alert(title=title(record), text=summary(record), level="INFO" if good else "ERROR")
+        level = "INFO" if is_good(record) else "ERROR"
+        self.run.alert(title=title(record), text=summary(record), level=level)
         self.run.summary["outcome"] = outcome
         self.run.finish(exit_code=OUTCOMES[outcome].exit_code)
         self.told = True
