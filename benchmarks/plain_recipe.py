@@ -95,7 +95,10 @@ class PlainRecipe:
         return np.asarray(self.trainer.predict(self._tokenize(rows)).predictions)
 
     def _tokenize(self, rows: datasets.Dataset) -> datasets.Dataset:
+        # map() hashes what encode knows: with self, that would be the trainer and all of the model.
+        tokenizer = self.tokenizer
+
         def encode(batch: dict[str, list[Any]]) -> Any:
-            return self.tokenizer(batch["grievance"], truncation=True, max_length=512)
+            return tokenizer(batch["grievance"], truncation=True, max_length=512)
 
         return rows.map(encode, batched=True, remove_columns=["grievance"])
