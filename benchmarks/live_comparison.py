@@ -1,5 +1,6 @@
 """`python -m benchmarks.live_comparison`: 300 texts, 100 ms a request; one by one, and as the job asks."""
 
+import argparse
 import json
 import threading
 import time
@@ -11,7 +12,7 @@ import requests
 from configs import urgency2id
 from evaluation.live_model import LiveModel
 
-TEXTS, LATENCY_SECONDS = 300, 0.1
+LATENCY_SECONDS = 0.1
 ANSWER = {
     "label": "NORMAL",
     "confidence": 0.9,
@@ -42,9 +43,12 @@ class SlowAPI(BaseHTTPRequestHandler):
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.live_comparison")
+    parser.add_argument("--texts", type=int, default=300)
+    count = parser.parse_args().texts
     server = ThreadingHTTPServer(("127.0.0.1", 0), SlowAPI)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url, texts = f"http://127.0.0.1:{server.server_port}/predict", [f"text {i}" for i in range(TEXTS)]
+    url, texts = f"http://127.0.0.1:{server.server_port}/predict", [f"text {i}" for i in range(count)]
     began = time.perf_counter()
     with requests.Session() as session:
         for text in texts:

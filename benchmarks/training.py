@@ -167,7 +167,7 @@ def splits_of(data: Path | None) -> dict[str, datasets.Dataset]:
     }
 
 
-def sgemm_flops(size: int = 4096, times: int = 7) -> float:
+def sgemm_flops(size: int, times: int = 7) -> float:
     """Floating-point operations a second of a float32 product of two square matrices, the median."""
     a, b = torch.rand(size, size), torch.rand(size, size)
     taken = []
@@ -204,7 +204,7 @@ def in_a_process(options: argparse.Namespace, checkpoint: Path, recipe: str, see
 
 def compare(options: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:
     """Both recipes in turns, and the ratios of their medians."""
-    flops = sgemm_flops()
+    flops = sgemm_flops(options.sgemm_size)
     runs: dict[str, list[dict[str, Any]]] = {recipe: [] for recipe in RECIPES}
     for seed in range(options.seed, options.seed + options.seeds):
         for recipe, results in runs.items():
@@ -278,6 +278,9 @@ def main() -> None:
     parser.add_argument("--train-rows", type=int, default=0, help="0: all")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument(
+        "--sgemm-size", type=int, default=4096, help="rows of the matrices that sgemm multiplies"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--recipe", choices=RECIPES, help=argparse.SUPPRESS)
     options = parser.parse_args()
