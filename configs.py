@@ -63,9 +63,9 @@ class BaseConfig(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     label2id: ClassVar[dict[str, int]]
-    label: Literal["urgency", "department"]
 
     # who and where
+    label: Literal["urgency", "department"] = Field(description="the label set")
     hf_token: SecretStr = Field(min_length=1, description="a token that may write to the three repositories")
     dataset_repo_id: RepoId = Field(description="the data set, owner/name")
     dataset_revision: str | None = Field(None, description="a branch, tag or commit; main unless set")
@@ -79,19 +79,26 @@ class BaseConfig(BaseSettings):
 
     # training
     model_checkpoint: str = Field("xlm-roberta-base", description="an XLM-R repository or folder")
-    num_train_epochs: float = Field(3, gt=0, le=100)
-    train_batch_size: Count = 16
-    eval_batch_size: Count = 32
-    learning_rate: float = Field(2e-5, gt=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0, lt=1)
+    num_train_epochs: float = Field(
+        3, gt=0, le=100, description="passes over the train split; fewer when it stops early"
+    )
+    train_batch_size: Count = Field(16, description="rows of a training step, on all GPUs together")
+    eval_batch_size: Count = Field(32, description="rows of a batch in validation and evaluation")
+    learning_rate: float = Field(
+        2e-5, gt=0, lt=1, description="of AdamW at the first step; falls evenly to 0"
+    )
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="of AdamW")
     eval_steps: Count = Field(50, description="steps between two validations")
     early_stopping_patience: Count = Field(1, description="validations without a better F1 before the end")
-    focal_gamma: float = Field(2.0, ge=0, le=10)
+    focal_gamma: float = Field(
+        2.0, ge=0, le=10, description="how much less easy rows count in the loss; at 0 all count alike"
+    )
     focal_alpha: float | tuple[float, ...] | Literal["balanced"] = Field(
-        0.25, description='one number, one per class, or "balanced"'
+        0.25,
+        description='weight of the classes in the loss: one positive number, one per class, or "balanced"',
     )
     max_length: int = Field(512, ge=8, le=512, description="tokens of a text that are read")
-    seed: int = Field(42, ge=0, lt=2**32)
+    seed: int = Field(42, ge=0, lt=2**32, description="of shuffling, dropout, samples and resampling")
 
     # decision, release, life cycle
     deployed_sample_size: Count = Field(300, description="test rows that the live API is asked about")
@@ -100,24 +107,30 @@ class BaseConfig(BaseSettings):
     decision_confidence: Fraction | None = Field(
         None, description="probability of a gain to be reached; not asked for unless set"
     )
-    min_f1_macro: Fraction | None = Field(None, description="floor of the new model's macro F1")
+    min_f1_macro: Fraction | None = Field(
+        None, description="floor of the new model's macro F1; none unless set"
+    )
     max_class_recall_drop: Fraction | None = Field(
-        None, description="how much recall any one class may lose; 0.05 is 5 points"
+        None, description="how much recall any one class may lose; 0.05 is 5 points; not asked for unless set"
     )
     compare_with: Literal["api", "hub"] = Field(
         "api", description="the live API, or the released model of the Hub, scored here on the whole test set"
     )
     allow_first_release: bool = Field(False, description="release where no model is published yet")
-    rollout_timeout_minutes: float = Field(20, gt=0, le=24 * 60)
-    max_run_minutes: float = Field(12 * 60, gt=0, description="a run that takes longer is ended")
-    stall_minutes: float = Field(30, gt=0, description="nothing may happen for so long")
+    rollout_timeout_minutes: float = Field(
+        20, gt=0, le=24 * 60, description="minutes in which a release must come into service"
+    )
+    max_run_minutes: float = Field(12 * 60, gt=0, description="minutes after which a run is ended")
+    stall_minutes: float = Field(
+        30, gt=0, description="minutes without a sign of life after which a run is ended"
+    )
     skip_unchanged: bool = Field(
         False, description="end at once where the last finished run had all the same"
     )
     notify_urls: SecretStr | None = Field(None, description="where summaries go, as apprise's URLs")
     report_texts: bool = Field(False, description="show the texts of mistakes in report.html")
     run_dir: Path = Field(Path("runs"), description="a folder for each run is made below it")
-    port: int = Field(7860, ge=1, le=65535)
+    port: int = Field(7860, ge=1, le=65535, description="where the page is served")
 
     @classmethod
     def settings_customise_sources(
