@@ -1,18 +1,44 @@
 FROM python:3.12-slim
 
-# Spaces run a container as user 1000.
-RUN useradd --create-home --uid 1000 user
-USER user
+# One argument chooses what is installed. By version and hash: requirements-cuda.lock, or requirements-cpu.lock, which
+# needs the index of PyTorch's CPU builds as PIP_EXTRA_INDEX_URL. By version alone: requirements.txt. On a Space,
+# variables arrive as arguments.
+ARG REQUIREMENTS=requirements-cuda.lock
+ARG PIP_EXTRA_INDEX_URL
+
+# Spaces run a container as user 1000, who owns the folders that a run writes to, and nothing else. Nobody becomes
+# another user in here.
+RUN useradd --create-home --uid 1000 user \
+    && install -d -o user -g user /home/user/.cache /home/user/.cache/huggingface /home/user/runs \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+
+COPY requirements.txt requirements-*.lock /app/
+# The packages' own tests and torch's C++ headers are of no use here.
+RUN pip install --no-cache-dir --root-user-action=ignore -r "/app/$REQUIREMENTS" \
+    && packages=$(python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+    && find "$packages" -type d \( -name tests -o -path "*/torch/test" -o -path "*/torch/include" \) -prune -exec rm -r {} + \
+    && find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete
+
 ENV HOME=/home/user
 ENV HF_HOME=$HOME/.cache/huggingface \
-    PATH=$HOME/.local/bin:$PATH \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    WANDB_CONFIG_DIR=/tmp/wandb \
+    WANDB_DATA_DIR=/tmp/wandb \
+    RUN_DIR=$HOME/runs \
+    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-WORKDIR /home/user/app
+WORKDIR /app
+COPY . .
 
-COPY --chown=user requirements.txt .
-RUN pip install --no-cache-dir --user -r requirements.txt
+ARG VERSION=development
+ARG SOURCE
+LABEL org.opencontainers.image.title="Grievance retrain" \
+      org.opencontainers.image.version=$VERSION \
+      org.opencontainers.image.source=$SOURCE \
+      org.opencontainers.image.licenses=Apache-2.0
 
-COPY --chown=user . .
-
+USER 1000
 EXPOSE 7860
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", \
+    "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ.get(\"PORT\", 7860)}/health', timeout=4)"]
 CMD ["python", "train_model.py"]

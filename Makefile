@@ -1,8 +1,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+IMAGE ?= grievance-retrain
+VARIANT ?= cuda
+# docker's client may be there without an engine.
+ENGINE = $(shell for each in docker podman buildah; do $$each info >/dev/null 2>&1 && echo $$each && break; done)
+COMPILE = $(BIN)/uv pip compile requirements.txt --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock"
 
-.PHONY: rehearsal test lint bench clean
+.PHONY: rehearsal test lint bench image image-check lock audit sbom licenses clean
 
 rehearsal: $(VENV)/installed  ## the whole job on this machine; LABEL=department, DATA=file.csv CHECKPOINT=folder
 	@$(BIN)/python -m rehearsal
@@ -15,10 +21,38 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile companion_spaces/*/Dockerfile
+	$(BIN)/actionlint
 
 bench: $(VENV)/installed  ## training against the plain recipe; CHECKPOINT=folder DATA=file.csv, or a tiny model
 	$(BIN)/python -m benchmarks.training speed $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m benchmarks.live_comparison
+
+image:  ## VARIANT=cpu needs PIP_EXTRA_INDEX_URL; IMAGE_OPTIONS are the engine's, such as a mirror's certificate
+	$(if $(ENGINE),,$(error none of docker, podman and buildah works here))
+	BUILDAH_FORMAT=docker $(ENGINE) build --tag $(IMAGE):$(VARIANT) --build-arg REQUIREMENTS=requirements-$(VARIANT).lock \
+		$(if $(PIP_EXTRA_INDEX_URL),--build-arg PIP_EXTRA_INDEX_URL=$(PIP_EXTRA_INDEX_URL)) \
+		--build-arg VERSION=$(shell git describe --always --dirty) --build-arg SOURCE=$(SOURCE) $(IMAGE_OPTIONS) .
+
+image-check: ENGINE = buildah
+image-check: $(VENV)/installed image  ## as root, with buildah and runc
+	$(BIN)/python -m rehearsal.image_check $(IMAGE):$(VARIANT)
+
+lock: $(VENV)/installed  ## requirements.txt with all that it needs, by version and hash
+	$(COMPILE) --output-file requirements-cuda.lock
+	$(COMPILE) --torch-backend cpu --output-file requirements-cpu.lock
+
+audit: $(VENV)/installed  ## known weaknesses; --strict: what could not be looked up is an error
+	$(BIN)/pip-audit --strict --disable-pip --requirement requirements-cuda.lock
+
+sbom: $(VENV)/installed
+	for each in cuda cpu; do \
+		$(BIN)/cyclonedx-py requirements requirements-$$each.lock --output-reproducible --output-file sbom-$$each.cdx.json; \
+	done
+
+licenses: $(VENV)/installed
+	$(BIN)/pip-licenses --format=markdown --no-version --with-system --output-file=docs/licenses.md \
+		--packages $$(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements-cpu.lock)
 
 $(VENV)/installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,4 +60,4 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) rehearsal_run
+	rm -rf $(VENV) rehearsal_run sbom-*.cdx.json

@@ -1,0 +1,70 @@
+"""What the image is made of: pinned by version and hash, the same in both variants, and known by licence."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SOURCE
+
+LOCKS = ("requirements-cpu.lock", "requirements-cuda.lock")
+PIN = re.compile(r"(?m)^([a-z0-9-]+)==(\S+)(?: ; (.+?))? \\$((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$")
+CUDA_ONLY = re.compile(r"nvidia-|cuda-|triton$")
+
+
+def pins(lock: str) -> set[tuple[str, str, str]]:
+    """Name, version and condition of each package."""
+    return {match.group(1, 2, 3) for match in PIN.finditer((SOURCE / lock).read_text())}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_package_of_a_lock_has_a_version_and_a_hash_and_no_address(lock: str) -> None:
+    text = (SOURCE / lock).read_text()
+    named = [line for line in text.splitlines() if line and line[0] not in " #"]
+    assert len(named) == len(pins(lock)) > 80
+    assert "://" not in text
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_has_what_requirements_txt_pins(lock: str) -> None:
+    wanted = re.findall(r"(?m)^([\w.-]+)==(\S+)$", (SOURCE / "requirements.txt").read_text())
+    locked = {name: version.removesuffix("+cpu") for name, version, _ in pins(lock)}
+    assert {name: locked.get(name.replace("_", "-").lower()) for name, _ in wanted} == dict(wanted)
+
+
+def test_the_variants_differ_in_torch_and_its_gpu_libraries_alone() -> None:
+    cpu, cuda = (pins(lock) for lock in LOCKS)
+    assert {name for name, _, _ in cpu - cuda} == {"torch"}
+    assert {name for name, _, _ in cuda - cpu if not CUDA_ONLY.match(name)} == {"torch"}
+
+
+def test_the_licence_of_every_package_on_linux_is_listed() -> None:
+    rows = (SOURCE / "docs" / "licenses.md").read_text().splitlines()[2:]
+    listed = {name.strip().lower().replace("_", "-"): licence.strip() for _, name, licence, _ in
+              (row.split("|") for row in rows)}  # fmt: skip
+    needed = {name for name, _, condition in pins("requirements-cpu.lock")
+              if not re.search("win32|== 'emscripten'", condition or "")}  # fmt: skip
+    assert needed == set(listed)
+    assert "UNKNOWN" not in listed.values()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_bill_of_materials_names_every_package_with_its_hashes(lock: str, tmp_path: Path) -> None:
+    bill = tmp_path / "sbom.json"
+    command = ["-m", "cyclonedx_py", "requirements", str(SOURCE / lock), "--output-file", str(bill)]
+    subprocess.run([sys.executable, *command], check=True, timeout=60)
+    components = json.loads(bill.read_text())["components"]
+    assert {(each["name"], each["version"]) for each in components} == {pin[:2] for pin in pins(lock)}
+    assert all(each["externalReferences"][0]["hashes"] for each in components)
+
+
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", "companion_spaces/inference/Dockerfile"])
+def test_an_image_runs_as_user_1000_and_takes_only_pinned_packages(dockerfile: str) -> None:
+    text = (SOURCE / dockerfile).read_text()
+    assert re.findall(r"(?m)^USER (.+)$", text)[-1] == "1000"
+    installed = re.findall(r"pip install .*?-r \"?(?:/app/)?([\w$.]+)", text)
+    assert installed in (["$REQUIREMENTS"], ["requirements.txt"])
+    assert not re.search(r"\b(apt-get|curl|wget|git clone)\b", text)
