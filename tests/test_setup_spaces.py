@@ -80,12 +80,14 @@ def test_a_plan_changes_nothing_and_what_is_done_twice_changes_nothing_the_secon
         assert (runtime.stage, runtime.requested_hardware) == ("PAUSED", "cpu-upgrade")
         files = set(set_up.api.list_repo_files(retrain, repo_type="space"))
         assert {"Dockerfile", "train_model.py", "lifecycle/page/run.html", "reporting/report.html"} <= files
+        assert {"requirements-cuda.lock", "requirements-cpu.lock", "requirements.txt"} <= files
         assert not [
             name
             for name in files
-            if name.startswith(("tests", "rehearsal", ".", "companion")) and name != ".gitattributes"
+            if name.startswith(("tests", "rehearsal", "setup_spaces", ".", "companion"))
+            and name != ".gitattributes"
         ]
-        assert "setup_spaces.py" not in files
+        assert "requirements-dev.txt" not in files
         assert "app.py" in set_up.api.list_repo_files(api, repo_type="space")
         assert set_up.api.model_info(f"city/{label}-model").private
 
@@ -129,6 +131,17 @@ def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
         ({"HF_TOKEN_OLD": "x"}, 2, "HF_TOKEN_OLD is no setting"),
         ({"LABEL": "colour"}, 2, "LABEL='colour'"),
         ({"RETRAIN_SLEEP_SECONDS": "soon"}, 2, "RETRAIN_SLEEP_SECONDS='soon'"),
+        ({"REQUIREMENTS": "dev.txt"}, 2, "should be requirements-cuda.lock, requirements-cpu.lock or"),
+        ({"REQUIREMENTS": "requirements-cpu.lock"}, 2, "Set it as PIP_EXTRA_INDEX_URL"),
+        (
+            {
+                "REQUIREMENTS": "requirements-cpu.lock",
+                "PIP_EXTRA_INDEX_URL": "http://127.0.0.1:9/",
+                "RETRAIN_HARDWARE": "t4-small",
+            },
+            2,
+            "can't use the GPU of RETRAIN_HARDWARE=t4-small",
+        ),
         ({"HF_TOKEN": READER}, 1, "HF_TOKEN may only read"),
         ({"HF_TOKEN": "hf_unknown_" + "d" * 24}, 1, "HF_TOKEN is not accepted"),
     ],

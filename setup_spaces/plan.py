@@ -1,19 +1,8 @@
-"""Sets the system up on the Hub, from one env file: repositories, Spaces, their files, secrets and variables.
+"""What an installation should be, from the env file, and the steps that make it so."""
 
-    python -m setup_spaces .env            show what would be done
-    python -m setup_spaces .env --yes      do it; done twice, it changes nothing the second time
-    python -m setup_spaces .env --check    diagnose an installation: what, state, remedy
-
-The env file is the job's own (.env.example). With LABEL=urgency,department and {label} in the names it stands
-for two installations. Secrets can't be read back from the Hub: one that is there stays, but for
---renew-secrets.
-"""
-
-import argparse
 import hashlib
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -26,17 +15,13 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Sp
 from huggingface_hub.hf_api import RepoFile
 
 from configs import BaseConfig, clean_environment, get_config
-from errors import HubError, RetrainError, SettingsError, hub_errors
-from inference_service import live_model
-from lifecycle.hub_client import account, check_token, configure_hub_client
-from release.versions import list_versions
+from errors import HubError, SettingsError
 
-SOURCE = Path(__file__).parent
+SOURCE = Path(__file__).parent.parent
 ROOMS = ("training", "evaluation", "release", "reporting", "lifecycle")
-RETRAIN_FILES = ("Dockerfile", "requirements.txt", "README.md", "*.py", *(f"{room}/*" for room in ROOMS))
-SPLITS = ("train", "eval", "test")
+RETRAIN_FILES = ("Dockerfile", "requirements*", "README.md", "*.py", *(f"{room}/*" for room in ROOMS))
 AT_WORK = (SpaceStage.RUNNING, SpaceStage.RUNNING_BUILDING, SpaceStage.APP_STARTING)
-NOT_SHIPPED = ("setup_spaces.py", "evaluation/gate_simulation.py", "*__pycache__*")
+NOT_SHIPPED = ("requirements-dev.txt", "evaluation/gate_simulation.py", "*__pycache__*")
 # Of this file's own: they are no settings of a Space.
 HARDWARE, SLEEP, READ_TOKEN = "{space}_HARDWARE", "{space}_SLEEP_SECONDS", "INFERENCE_HF_TOKEN"
 OURS = {name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE")}
@@ -46,6 +31,10 @@ SECRETS = {"HF_TOKEN", "API_TOKEN", "WANDB_API_KEY", "NOTIFY_URLS"}
 CLIENT = {"HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_UPDATE_DOWNLOAD_COUNTS"}
 VARIABLES = {name.upper() for name in BaseConfig.model_fields} - SECRETS | CLIENT
 VARIABLES |= {"WANDB_BASE_URL", "OMP_NUM_THREADS"}
+# The Dockerfile's arguments: a Space gives its variables to the build, too.
+REQUIREMENTS, INDEX = "REQUIREMENTS", "PIP_EXTRA_INDEX_URL"
+VARIABLES |= {REQUIREMENTS, INDEX}
+CPU, CUDA = "requirements-cpu.lock", "requirements-cuda.lock"
 
 
 class Step(NamedTuple):
@@ -53,14 +42,6 @@ class Step(NamedTuple):
 
     what: str
     do: Callable[[], object]
-
-
-class Finding(NamedTuple):
-    """One line of a diagnosis; a remedy only where something is wrong."""
-
-    what: str
-    state: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,12 +79,27 @@ def installations(file: Path) -> list[dict[str, str]]:
         each.setdefault("API_ENDPOINT", endpoint_of(each.get("SPACE_REPO_ID", "owner/name")))
         config = get_config(each)
         each.setdefault("RETRAIN_SPACE_ID", f"{config.space_repo_id.split('/')[0]}/grievance-retrain-{label}")
+        _check_image(each)
         spaces_of(each)  # its own settings are checked, too
         found.append(each)
     names = [each[name] for each in found for name in ("HUB_MODEL_ID", "SPACE_REPO_ID", "RETRAIN_SPACE_ID")]
     if len(set(names)) < len(names):
         raise SettingsError(f"{file}: two repositories have one name. Put {{label}} into the names.")
     return found
+
+
+def _check_image(values: Mapping[str, str]) -> None:
+    requirements = values.get(REQUIREMENTS, CUDA)
+    hardware = values.get(HARDWARE.format(space="RETRAIN"), "cpu-basic")
+    given = f"REQUIREMENTS={requirements}"
+    if requirements not in (CPU, CUDA, "requirements.txt"):
+        raise SettingsError(f"{given}: should be {CUDA}, {CPU} or requirements.txt.")
+    if requirements == CPU and INDEX not in values:
+        raise SettingsError(f"{given} needs the index of PyTorch's CPU builds. Set it as {INDEX}.")
+    if requirements == CPU and not hardware.startswith("cpu"):
+        raise SettingsError(
+            f"{given} can't use the GPU of RETRAIN_HARDWARE={hardware}. Take one of them out."
+        )
 
 
 def endpoint_of(space_id: str) -> str:
@@ -117,15 +113,17 @@ def spaces_of(values: Mapping[str, str]) -> tuple[Space, Space]:
     """The inference Space and the retrain Space of an installation."""
     client = {k: v for k, v in values.items() if k in CLIENT}
     inference = SOURCE / "companion_spaces" / "inference"
+    hardware = values.get(HARDWARE.format(space="INFERENCE"), "cpu-basic")
+    index = {INDEX: values[INDEX]} if INDEX in values and hardware.startswith("cpu") else {}
     return (
         Space(
             values["SPACE_REPO_ID"],
             {p.relative_to(inference).as_posix(): p for p in _files(inference, ("*",))},
-            client | {"MODEL_REPO": values["HUB_MODEL_ID"]},
+            client | index | {"MODEL_REPO": values["HUB_MODEL_ID"]},
             _present({"HF_TOKEN": values.get(READ_TOKEN) or values["HF_TOKEN"]})
             | _present({"API_TOKEN": values.get("API_TOKEN", "")})
             | {"AUDIT_KEY": values.get("AUDIT_KEY", "")},
-            values.get(HARDWARE.format(space="INFERENCE"), "cpu-basic"),
+            hardware,
             _seconds(values, "INFERENCE"),
             paused=False,
         ),
@@ -147,14 +145,14 @@ def plan(api: HfApi, values: Mapping[str, str], *, renew_secrets: bool = False) 
         if not api.repo_exists(repo_id, repo_type=kind):
             yield Step(f"create the private {kind} repository {repo_id}", _create(api, repo_id, kind))
     for space in spaces_of(values):
-        yield from _plan_space(api, space, renew_secrets)
+        yield from plan_space(api, space, renew_secrets)
 
 
 def _create(api: HfApi, repo_id: str, kind: str) -> Callable[[], object]:
     return lambda: api.create_repo(repo_id, repo_type=kind, private=True)
 
 
-def _plan_space(api: HfApi, space: Space, renew_secrets: bool) -> Iterator[Step]:
+def plan_space(api: HfApi, space: Space, renew_secrets: bool) -> Iterator[Step]:
     name = space.repo_id
     exists = api.repo_exists(name, repo_type="space")
     runtime = api.get_space_runtime(name) if exists else None
@@ -253,128 +251,3 @@ def _seconds(values: Mapping[str, str], space: str) -> int | None:
             f"{SLEEP.format(space=space)}={given!r} should be a number of seconds, or -1 for never."
         )
     return int(given)
-
-
-# --- the diagnosis
-
-
-def diagnose(api: HfApi, values: Mapping[str, str]) -> Iterator[Finding]:
-    """What a person would look at, from the token to the answer of the API."""
-    config = get_config(values)
-    try:
-        access = account(api).get("auth", {}).get("accessToken", {})
-        role = access.get("role", "unknown")
-        remedy = "Make a token with write access and set it as HF_TOKEN." if role == "read" else ""
-        yield Finding("HF_TOKEN", f"accepted, may {role}", remedy)
-    except HubError as error:
-        yield Finding("HF_TOKEN", "not accepted", str(error))
-        return
-    yield _dataset(api, config)
-    yield _model(api, config)
-    for space in spaces_of(values):
-        yield from _space(api, space)
-    yield _endpoint(api, config)
-
-
-def _dataset(api: HfApi, config: BaseConfig) -> Finding:
-    what = f"data set {config.dataset_repo_id}"
-    try:
-        with hub_errors("read the data set", config.dataset_repo_id):
-            files = api.list_repo_files(config.dataset_repo_id, repo_type="dataset")
-    except HubError as error:
-        return Finding(what, "not readable", str(error))
-    # As push_to_hub and the usual layouts name them: data/train-00000-of-00001.parquet, train.csv, train/….
-    missing = [split for split in SPLITS if not any(re.search(rf"(^|/){split}\b", file) for file in files)]
-    if missing:
-        remedy = "Push it with DatasetDict.push_to_hub and the splits train, eval and test."
-        return Finding(what, f"no file of the split {', '.join(missing)}", remedy)
-    return Finding(what, "has the splits train, eval and test")
-
-
-def _model(api: HfApi, config: BaseConfig) -> Finding:
-    what = f"model {config.hub_model_id}"
-    try:
-        versions = list_versions(api, config.hub_model_id)
-    except RetrainError as error:
-        return Finding(what, "not readable", str(error))
-    if versions:
-        return Finding(what, f"newest version {versions[0].tag}")
-    remedy = "" if config.allow_first_release else "Set ALLOW_FIRST_RELEASE=true for the first run."
-    return Finding(what, "no version yet", remedy)
-
-
-def _space(api: HfApi, space: Space) -> Iterator[Finding]:
-    what = f"Space {space.repo_id}"
-    try:
-        with hub_errors("look at the Space", space.repo_id):
-            runtime = api.get_space_runtime(space.repo_id)
-            remedy = "Read its log on the Hub." if "ERROR" in str(runtime.stage) else ""
-            if space.paused and runtime.stage in AT_WORK:
-                remedy = "It is billed while it runs: pause it if no run is under way."
-            yield Finding(what, f"{runtime.stage}, on {runtime.requested_hardware}", remedy)
-            for step in _plan_space(api, space, renew_secrets=False):
-                yield Finding(what, "not as it should be", f"setup_spaces --yes would: {step.what}")
-    except HubError as error:
-        yield Finding(what, "can't be looked at", str(error))
-
-
-def _endpoint(api: HfApi, config: BaseConfig) -> Finding:
-    what = f"API {config.api_endpoint}"
-    try:
-        (answer,) = live_model(api, config).ask(["खानेपानी आएको छैन"], failures_allowed=1)
-    except HubError as error:
-        return Finding(what, "can't be asked", str(error))
-    if answer.label is None:
-        return Finding(what, f"no answer: {answer.error}", "Is the inference Space running, with a version?")
-    return Finding(what, f"answers {config.id2label[answer.label]}")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """0: done, or all is well; 1: something is wrong; 2: the env file can't be used."""
-    parser = argparse.ArgumentParser(prog="python -m setup_spaces", description=__doc__.split("\n")[0])
-    parser.add_argument("env_file", type=Path, nargs="?", default=Path(".env"))
-    parser.add_argument("--yes", action="store_true", help="do what the plan says")
-    parser.add_argument("--check", action="store_true", help="diagnose, and change nothing")
-    parser.add_argument("--renew-secrets", action="store_true", help="set secrets that are there already")
-    options = parser.parse_args(arguments)
-    configure_hub_client()
-    try:
-        found = installations(options.env_file)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 2
-    wrong = 0
-    for values in found:
-        api = HfApi(token=values["HF_TOKEN"])
-        print(f"{values['LABEL']}:")
-        if READ_TOKEN not in values:
-            print(
-                f"  note: without {READ_TOKEN} the inference Space holds a token that may write (SECURITY.md)"
-            )
-        if options.check:
-            for finding in diagnose(api, values):
-                print(f"  {'!!' if finding.remedy else 'ok'}  {finding.what}: {finding.state}")
-                if finding.remedy:
-                    print(f"      {finding.remedy}")
-                    wrong = 1
-            continue
-        try:
-            check_token(api)
-            with hub_errors("set up", values["SPACE_REPO_ID"]):
-                steps = list(plan(api, values, renew_secrets=options.renew_secrets))
-                for step in steps:
-                    if options.yes:
-                        step.do()
-                    print(f"  {'done' if options.yes else 'would'}: {step.what}")
-        except HubError as error:
-            print(error, file=sys.stderr)
-            return 1
-        if not steps:
-            print("  everything is as it should be")
-        elif not options.yes:
-            print("  Nothing was changed. Do it with --yes.")
-    return wrong
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
