@@ -53,32 +53,37 @@ def main() -> int:
     began = time.monotonic()
     shutil.rmtree(ROOT, ignore_errors=True)
     with World(ROOT.resolve(), label) as world:
-        console.print(f"[bold]A city on this machine[/]: local Hub at {world.hub.url}, everything in {ROOT}/")
-        rows = read_grievances(data)
-        settings = chosen_settings()
-        if checkpoint is None:
-            from .tiny_checkpoint import make_checkpoint
-
-            checkpoint = make_checkpoint(ROOT / "checkpoint", [row["grievance"] for row in rows])
-            settings = TINY | settings
-        world.push_checkpoint(checkpoint)
-        first, second = first_and_second_version(rows, first_rows=len(rows) // 3)
-        world.push_data(first, "v20250101_000000")
-        world.create_spaces(settings | {"ALLOW_FIRST_RELEASE": "true"})
-        console.print(f"{len(rows)} grievances, base checkpoint and two Spaces are on the Hub\n")
-
-        console.print("[bold]1. A first version[/], from a third of the grievances")
-        world.api.restart_space(RETRAIN_SPACE)
-        console.print(f"   its page: http://{world.domain(RETRAIN_SPACE)}/")
-        record = watch(world)
-        if record["outcome"] == "accepted":
-            console.print("\n[bold]2. Officers have corrected more[/]: the retrain Space is restarted")
-            world.push_data(second, "v20250201_000000")
-            world.api.delete_space_variable(RETRAIN_SPACE, "ALLOW_FIRST_RELEASE")
-            world.api.restart_space(RETRAIN_SPACE)
-            record = watch(world)
+        record = play(world, read_grievances(data), checkpoint)
         show(world, record, time.monotonic() - began)
     return 0 if record["outcome"] in ("accepted", "rejected") else 1
+
+
+def play(world: World, rows: list[dict[str, str]], checkpoint: Path | None) -> dict[str, Any]:
+    """Release a first version, then retrain on more; returns the record of the last run."""
+    console.print(f"[bold]A city on this machine[/]: local Hub at {world.hub.url}, everything in {ROOT}/")
+    settings = chosen_settings()
+    if checkpoint is None:
+        from .tiny_checkpoint import make_checkpoint
+
+        checkpoint = make_checkpoint(ROOT / "checkpoint", [row["grievance"] for row in rows])
+        settings = TINY | settings
+    world.push_checkpoint(checkpoint)
+    first, second = first_and_second_version(rows, first_rows=len(rows) // 3)
+    world.push_data(first, "v20250101_000000")
+    world.create_spaces(settings | {"ALLOW_FIRST_RELEASE": "true"})
+    console.print(f"{len(rows)} grievances, base checkpoint and two Spaces are on the Hub\n")
+
+    console.print("[bold]1. A first version[/], from a third of the grievances")
+    world.api.restart_space(RETRAIN_SPACE)
+    console.print(f"   its page: http://{world.domain(RETRAIN_SPACE)}/")
+    record = watch(world)
+    if record["outcome"] == "accepted":
+        console.print("\n[bold]2. Officers have corrected more[/]: the retrain Space is restarted")
+        world.push_data(second, "v20250201_000000")
+        world.api.delete_space_variable(RETRAIN_SPACE, "ALLOW_FIRST_RELEASE")
+        world.api.restart_space(RETRAIN_SPACE)
+        record = watch(world)
+    return record
 
 
 def watch(world: World) -> dict[str, Any]:

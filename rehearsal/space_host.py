@@ -2,7 +2,8 @@
 
 A (re)start checks the repository's main out into a fresh folder and starts the CMD of its Dockerfile with an
 environment of its own. Nothing is built: the image's packages are those of this interpreter. The Dockerfile's
-HOME is replaced by a fresh folder, as the image's home isn't on this machine. It knows nothing of HTTP.
+HOME is replaced by a fresh folder, as the image's home isn't on this machine. A Space may be given a
+container to run in instead. It knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from .hub_storage import HubStorage, Repository, iso
 PORTS = range(20_000, 32_000)  # below the ports that the system hands to outgoing connections
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 0.2  # a Space that asks for its own end gets its answer before the SIGTERM
+# From a Space's variables to the command that starts a container with them.
+Container = Callable[[Mapping[str, str]], list[str]]
 START_FILES = {"docker": "Dockerfile", "static": "index.html"}
 
 
@@ -41,7 +44,13 @@ class Space:
     starts, watches and ends the process.
     """
 
-    def __init__(self, repository: Repository, pretended_build: float | None, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        pretended_build: float | None,
+        grace_seconds: float,
+        container: Container | None,
+    ) -> None:
         self.repository = repository
         self.settings: dict[str, Any] = repository.meta["space"]
         self.stage = "PAUSED" if self.settings["paused"] else "STOPPED"
@@ -50,6 +59,7 @@ class Space:
         self.process: subprocess.Popen[bytes] | None = None
         self._pretended_build = pretended_build
         self._grace_seconds = grace_seconds
+        self._container = container
         self._wished_at = time.monotonic()
         self._error = ""
         self._sha: str | None = None
@@ -124,11 +134,16 @@ class Space:
         self.log = logs / f"{len(list(logs.iterdir())) + 1:03d}.log"
         try:
             command, image = parse_dockerfile((checkout / "Dockerfile").read_text())
+            environment = self._given()
+            if self._container:
+                command = self._container(environment)
+            else:
+                environment = self._bare_environment(image, home) | environment
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(
                     command,
                     cwd=checkout,
-                    env=self._environment(image, home),
+                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -140,17 +155,20 @@ class Space:
         except OSError as error:
             self._arrive("BUILD_ERROR", str(error))
 
-    def _environment(self, image: list[tuple[str, str]], home: Path) -> dict[str, str]:
-        """The whole environment of the process; nothing of the host's own is in it."""
+    def _bare_environment(self, image: list[tuple[str, str]], home: Path) -> dict[str, str]:
+        """What the image would give the process; nothing of the host's own is in it."""
         path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         environment = {"PATH": path, "LANG": "C.UTF-8", "HOME": str(home)}
         for key, value in image:
             if key != "HOME":
                 environment[key] = string.Template(value).safe_substitute(environment)
-        for kind in ("variables", "secrets"):
-            environment |= {key: each["value"] for key, each in self.settings[kind].items()}
+        return environment
+
+    def _given(self) -> dict[str, str]:
+        """The Space's variables and secrets, and what the platform adds."""
         owner, name = self.repository.id.split("/")
-        return environment | {
+        set_there = self.settings["variables"] | self.settings["secrets"]
+        return {key: each["value"] for key, each in set_there.items()} | {
             "SPACE_ID": self.repository.id,
             "SPACE_AUTHOR_NAME": owner,
             "SPACE_REPO_NAME": name,
@@ -193,11 +211,13 @@ class SpaceHost:
     """The Spaces of a storage. `grace_seconds` lie between SIGTERM and SIGKILL.
 
     With a `pretended_build` no process is started: a Space builds for so many seconds, and then seems to run.
+    A Space whose id is in `containers` before it is first started runs in a container.
     """
 
     def __init__(self, storage: HubStorage, pretended_build: float | None, grace_seconds: float) -> None:
         self._storage = storage
         self._how = (pretended_build, grace_seconds)
+        self.containers: dict[str, Container] = {}
         self._spaces: dict[Repository, Space] = {}
         self._lock = threading.Lock()
 
@@ -208,7 +228,7 @@ class SpaceHost:
             raise KeyError(space_id)
         with self._lock:
             if repository not in self._spaces:
-                self._spaces[repository] = Space(repository, *self._how)
+                self._spaces[repository] = Space(repository, *self._how, self.containers.get(space_id))
             return self._spaces[repository]
 
     def forget(self, space_id: str) -> None:
