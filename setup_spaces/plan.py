@@ -22,7 +22,7 @@ ROOMS = ("training", "evaluation", "release", "reporting", "lifecycle")
 RETRAIN_FILES = ("Dockerfile", "requirements*", "README.md", "*.py", *(f"{room}/*" for room in ROOMS))
 AT_WORK = (SpaceStage.RUNNING, SpaceStage.RUNNING_BUILDING, SpaceStage.APP_STARTING)
 NOT_SHIPPED = ("requirements-dev.txt", "evaluation/gate_simulation.py", "*__pycache__*")
-# Of this file's own: they are no settings of a Space.
+# Of the set-up alone: they are no settings of a Space.
 HARDWARE, SLEEP, READ_TOKEN = "{space}_HARDWARE", "{space}_SLEEP_SECONDS", "INFERENCE_HF_TOKEN"
 OURS = {name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE")}
 OURS |= {READ_TOKEN, "AUDIT_KEY"}
@@ -32,8 +32,8 @@ CLIENT = {"HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_UPDATE_DOWNLOAD_COUNTS"}
 VARIABLES = {name.upper() for name in BaseConfig.model_fields} - SECRETS | CLIENT
 VARIABLES |= {"WANDB_BASE_URL", "OMP_NUM_THREADS"}
 # The Dockerfile's arguments: a Space gives its variables to the build, too.
-REQUIREMENTS, INDEX = "REQUIREMENTS", "PIP_EXTRA_INDEX_URL"
-VARIABLES |= {REQUIREMENTS, INDEX}
+REQUIREMENTS, INDEX = BUILD = ("REQUIREMENTS", "PIP_EXTRA_INDEX_URL")
+VARIABLES |= set(BUILD)
 CPU, CUDA = "requirements-cpu.lock", "requirements-cuda.lock"
 
 
@@ -82,8 +82,9 @@ def installations(file: Path) -> list[dict[str, str]]:
         _check_image(each)
         spaces_of(each)  # its own settings are checked, too
         found.append(each)
-    names = [each[name] for each in found for name in ("HUB_MODEL_ID", "SPACE_REPO_ID", "RETRAIN_SPACE_ID")]
-    if len(set(names)) < len(names):
+    models = [each["HUB_MODEL_ID"] for each in found]
+    spaces = [each[name] for each in found for name in ("SPACE_REPO_ID", "RETRAIN_SPACE_ID")]
+    if len(set(models)) < len(models) or len(set(spaces)) < len(spaces):
         raise SettingsError(f"{file}: two repositories have one name. Put {{label}} into the names.")
     return found
 

@@ -15,7 +15,6 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-import setup_spaces
 from configs import BaseConfig, get_config
 from docs.settings_table import README, with_table
 from evaluation.comparison import save_comparison
@@ -25,6 +24,7 @@ from rehearsal.world import push_splits
 from release.versions import list_versions
 from reporting.run_history import publish_run
 from run_record import Comparison, GateRules
+from setup_spaces.plan import BUILD, OURS, VARIABLES
 from tests.conftest import SOURCE, LiveAPI
 from tests.test_configs import NEEDED
 
@@ -94,7 +94,10 @@ RUN_HERE: list[str] = []
 RUN_ELSEWHERE: dict[str, tuple[str, ...]] = {
     # continuous integration
     r"(make test|python -m pytest)": (".ci/run", "make test"),
-    r"(make lint|ruff format --check \.|ruff check \.|mypy|lint-imports)": (".ci/run", "make lint"),
+    r"(make lint|ruff format --check \.|ruff check \.|mypy|lint-imports|hadolint .*|actionlint)": (
+        ".ci/run",
+        "make lint",
+    ),
     r"apt-get install chromium": (".ci/run", "apt-get install", "chromium"),
     # minutes of a real model; there with few steps of a tiny one
     r"python -m benchmarks\.training speed.*": (
@@ -406,7 +409,7 @@ def example_settings() -> dict[str, tuple[str, bool]]:
 
 def test_the_example_env_file_names_every_setting_and_no_other() -> None:
     fields = {name.upper() for name in BaseConfig.model_fields}
-    assert example_settings().keys() == fields | setup_spaces.OURS
+    assert example_settings().keys() == fields | OURS | set(BUILD)
 
 
 def test_the_defaults_of_the_example_env_file_are_those_of_the_code() -> None:
@@ -429,7 +432,7 @@ def test_every_setting_has_a_description() -> None:
 def test_the_readme_names_what_libraries_read_and_the_set_up_passes_on() -> None:
     fields = {name.upper() for name in BaseConfig.model_fields}
     readme = README.read_text(encoding="utf-8")
-    assert not [name for name in setup_spaces.VARIABLES - fields if f"`{name}`" not in readme]
+    assert not [name for name in VARIABLES - fields if f"`{name}`" not in readme]
 
 
 # --- names and links
@@ -446,7 +449,7 @@ def test_every_variable_that_a_document_names_is_one_that_the_code_reads(documen
         if not (variable := re.fullmatch(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=(\S+))?", text)):
             continue
         name, value = variable.groups()
-        known = name in setup_spaces.OURS or re.search(rf"\b({name}|{name.lower()})\b", ALL_BUT_TESTS)
+        known = name in OURS or re.search(rf"\b({name}|{name.lower()})\b", ALL_BUT_TESTS)
         assert known, f"{document}:{line}: {name}"
         if value and name.lower() in BaseConfig.model_fields:
             get_config(NEEDED | {name: value})
