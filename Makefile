@@ -30,7 +30,7 @@ bench: $(VENV)/installed  ## training against the plain recipe; CHECKPOINT=folde
 
 image:  ## VARIANT=cpu needs PIP_EXTRA_INDEX_URL; IMAGE_OPTIONS are the engine's, such as a mirror's certificate
 	$(if $(ENGINE),,$(error none of docker, podman and buildah works here))
-	BUILDAH_FORMAT=docker $(ENGINE) build --tag $(IMAGE):$(VARIANT) --build-arg REQUIREMENTS=requirements-$(VARIANT).lock \
+	BUILDAH_FORMAT=docker BUILDAH_LAYERS=true $(ENGINE) build --tag $(IMAGE):$(VARIANT) --build-arg REQUIREMENTS=requirements-$(VARIANT).lock \
 		$(if $(PIP_EXTRA_INDEX_URL),--build-arg PIP_EXTRA_INDEX_URL=$(PIP_EXTRA_INDEX_URL)) \
 		--build-arg VERSION=$(shell git describe --always --dirty) --build-arg SOURCE=$(SOURCE) $(IMAGE_OPTIONS) .
 
