@@ -1,8 +1,10 @@
 """Keeps secrets out of everything that leaves the process as text. Knows no settings, only values to hide."""
 
+import json
 import logging
 import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
 MASK = "[secret]"
 
@@ -19,13 +21,19 @@ class Redactor:
     """Replaces known secrets, and whatever looks like one, by a mask."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets if len(secret) >= 4 for form in _forms(secret)}
         # Longest first: a secret that begins with another one is hidden whole.
-        self._secrets = sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True)
+        self._secrets = sorted(forms, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return _LOOKS_SECRET.sub(MASK, text)
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it stands in text, in JSON, in a `repr`, and in a URL."""
+    return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1], quote(secret, safe="")}
 
 
 class RedactingFilter(logging.Filter):

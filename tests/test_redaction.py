@@ -1,7 +1,9 @@
 """Secrets are masked in messages, arguments and tracebacks, also those of other people's loggers."""
 
 import io
+import json
 import logging
+from urllib.parse import quote
 
 from reporting.redaction import RedactingFilter, Redactor
 
@@ -37,6 +39,14 @@ def test_a_secret_in_a_traceback_is_masked() -> None:
 
 def test_a_longer_secret_leaves_no_tail() -> None:
     assert Redactor([SECRET, SECRET + " staple"])(SECRET + " staple") == "[secret]"
+
+
+def test_a_secret_is_masked_in_json_in_a_repr_and_in_a_url() -> None:
+    secret = """open "sesame's" \\ & 100%"""
+    redact = Redactor([secret])
+    assert json.loads(redact(json.dumps({"message": secret}))) == {"message": "[secret]"}
+    assert redact(repr({"API_TOKEN": secret})) == "{'API_TOKEN': '[secret]'}"
+    assert redact("https://example.org/?token=" + quote(secret, safe="")).endswith("token=[secret]")
 
 
 def test_what_looks_like_a_token_is_masked_wherever_it_comes_from() -> None:
