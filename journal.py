@@ -58,7 +58,9 @@ class Journal:
     def write(self, event: str, **fields: Any) -> None:
         """Record that `event` happened, now."""
         entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | fields
-        line = self._redact(json.dumps(entry, ensure_ascii=False, default=_plain)) + "\n"
+        line = self._redact(json.dumps(entry, ensure_ascii=False, default=_plain))
+        # Half a surrogate pair, as JSON from elsewhere may hold, can be written by nobody who reads this.
+        line = line.encode(errors="replace").decode() + "\n"
         with self._writing:
             self._unwritten.append(line)
             self._written_at = time.monotonic()
@@ -104,8 +106,9 @@ class Journal:
 
     def read(self) -> Iterator[dict[str, Any]]:
         """The events so far; a line that is still being written is left out."""
-        written = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        for line in [*written, *list(self._unwritten)]:
+        # The last line may end in the middle of a character. Not splitlines(): it ends a line at U+2028, too.
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+        for line in [*text.split("\n"), *list(self._unwritten)]:
             with contextlib.suppress(json.JSONDecodeError):
                 yield json.loads(line)
 

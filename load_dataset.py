@@ -20,7 +20,7 @@ from run_record import VERSION_TAG, DatasetInfo
 
 SPLITS = ("train", "eval", "test")
 COLUMNS = ("grievance", "label")
-ROWS_SHOWN = 5
+ROWS_SHOWN, NAMES_SHOWN = 5, 10
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def check_splits(
     missing = [name for name in SPLITS if name not in loaded]
     if missing:
         raise DatasetError(
-            f"The data set {repo_id} has no split {' or '.join(missing)} (it has {', '.join(loaded)}). "
+            f"The data set {repo_id} has no split {' or '.join(missing)} (it has {_names(loaded)}). "
             "Push it with the splits train, eval and test."
         )
     checked = {name: _check_split(name, loaded[name], label2id) for name in SPLITS}
@@ -131,7 +131,7 @@ def _check_split(name: str, split: datasets.Dataset, label2id: Mapping[str, int]
     absent = [column for column in COLUMNS if column not in split.column_names]
     if absent:
         raise DatasetError(
-            f"Split {name} has no column {' or '.join(absent)} (it has {', '.join(split.column_names)}). "
+            f"Split {name} has no column {' or '.join(absent)} (it has {_names(split.column_names)}). "
             "Name the text column grievance and the label column label."
         )
     texts = _values(split, "grievance")
@@ -184,9 +184,15 @@ def _label_ids(name: str, split: datasets.Dataset, label2id: Mapping[str, int]) 
 
 
 def _shown(value: Any) -> str:
-    """A label as it is told: one that could be a citizen's text is not."""
+    """A label or name as it is told: one that could be a citizen's text is not."""
     text = str(value)
     return repr(value) if len(text) <= 40 and len(text.split()) <= 4 else f"a text of {len(text)} characters"
+
+
+def _names(names: Iterable[str]) -> str:
+    """What somebody has named splits or columns, as it is told: quoted, and not without end."""
+    quoted = [_shown(name) for name in names]
+    return ", ".join(quoted[:NAMES_SHOWN]) + (", …" if len(quoted) > NAMES_SHOWN else "")
 
 
 def _rows(indices: list[int]) -> str:

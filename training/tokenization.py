@@ -9,6 +9,10 @@ from transformers import PreTrainedTokenizerBase
 
 from errors import resource_errors
 
+# In characters, many times what 512 tokens reach: a tokenizer reads all of a text before it cuts it, and one
+# of ten megabytes costs it gigabytes.
+LONGEST_TEXT = 100_000
+
 
 @resource_errors()
 def tokenize(
@@ -17,7 +21,7 @@ def tokenize(
     """Columns input_ids and attention_mask instead of grievance; texts are cut at max_length tokens."""
 
     def encode(batch: dict[str, list[Any]]) -> Mapping[str, Any]:
-        return tokenizer(batch["grievance"], truncation=True, max_length=max_length)
+        return tokenizer(_first_part(batch["grievance"]), truncation=True, max_length=max_length)
 
     # What the result depends on, as the key of the cache: datasets would pickle the tokenizer for one.
     parts = (split._fingerprint, tokenizer.backend_tokenizer.to_str(), str(max_length))
@@ -27,8 +31,13 @@ def tokenize(
 
 def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[str]:
     """Each text as far as training reads it: an API that fails on longer ones is not the worse for it."""
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length, return_offsets_mapping=True)
+    texts = _first_part(texts)
+    encoded = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
     return [
         text[: max(end for _, end in offsets)] if len(offsets) == max_length else text
         for text, offsets in zip(texts, encoded["offset_mapping"], strict=True)
     ]
+
+
+def _first_part(texts: Sequence[str]) -> list[str]:
+    return [text[:LONGEST_TEXT] for text in texts]
