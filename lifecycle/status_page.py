@@ -29,6 +29,8 @@ PAGE = Path(__file__).with_name("page")
 LOOK_SECONDS = 1.0
 # A line so often keeps proxies from closing a stream in which nothing happens.
 ALIVE_SECONDS = 15.0
+# Each keeps a connection, and so a file of the process that has to pause the Space in the end.
+MAX_WATCHERS, COME_BACK_SECONDS = 100, 60
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -48,6 +50,7 @@ class StatusPage:
         self._version: object = None
         self._status: dict[str, Any] = {}
         self._rendered: dict[str, str] = {}
+        self._watchers = 0
         self._templates = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
         self._templates.filters |= {"duration": duration, "curve": curve, "span": span}
 
@@ -82,16 +85,23 @@ class StatusPage:
 
     async def changes(self) -> AsyncIterator[str]:
         """Server-sent events: the page's changing part, whenever it has changed."""
+        if self._watchers >= MAX_WATCHERS:
+            yield f"retry: {COME_BACK_SECONDS * 1000}\n\n"
+            return
         shown, silent = "", 0.0
-        while True:
-            if (now := self.render("run.html")) != shown:
-                shown, silent = now, 0.0
-                yield f"data: {json.dumps(now)}\n\n"
-            elif silent > ALIVE_SECONDS:
-                silent = 0.0
-                yield ": alive\n\n"
-            await asyncio.sleep(LOOK_SECONDS)
-            silent += LOOK_SECONDS
+        self._watchers += 1
+        try:
+            while True:
+                if (now := self.render("run.html")) != shown:
+                    shown, silent = now, 0.0
+                    yield f"data: {json.dumps(now)}\n\n"
+                elif silent > ALIVE_SECONDS:
+                    silent = 0.0
+                    yield ": alive\n\n"
+                await asyncio.sleep(LOOK_SECONDS)
+                silent += LOOK_SECONDS
+        finally:
+            self._watchers -= 1
 
 
 def open_port(port: int) -> socket.socket:

@@ -542,7 +542,7 @@ def test_the_examples_of_the_openapi_are_what_the_api_takes_and_gives(pinned: Sp
         == shape(documented("predict", 200, "text"))
     )
     assert shape(answers["list"][1]) == shape(documented("predict", 200, "list"))
-    assert sorted(predict["responses"]) == ["200", "401", "408", "413", "422", "503"]
+    assert sorted(predict["responses"]) == ["200", "400", "401", "408", "413", "422", "503"]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,11 @@ def not_blank(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(not_blank)]
+Text = Annotated[
+    str,
+    Field(max_length=MAX_CHARACTERS, json_schema_extra={"pattern": r"\S"}),  # as not_blank checks it
+    AfterValidator(not_blank),
+]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
 
 
