@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from dulwich.repo import Repo
 from wandb.proto.wandb_internal_pb2 import RunRecord
 
 from rehearsal.local_hub import LocalHub
-from tests.conftest import SOURCE, USERS, City, LiveAPI, Run, free_port, split_rows
+from tests.conftest import CITY, READER, SOURCE, USERS, City, LiveAPI, Run, free_port, split_rows
+from tests.test_setup_spaces import SetUp
 
 # None of them looks like a token: what hides them must know them. They read otherwise in JSON and in a URL.
 TOKEN, API_TOKEN = "hf_the.city's\\own-token", 'open "sesame" \\ & 100%'
@@ -73,7 +75,7 @@ def look(pid: int, port: str, seen: Watched) -> None:
                 seen.pages[path].add(answer.read())
         except urllib.error.HTTPError as answer:
             seen.pages[path].add(str(answer.headers).encode() + answer.read())
-        except OSError:
+        except (OSError, HTTPException):
             pass  # the port is not open yet, or no more
 
 
@@ -139,7 +141,8 @@ def test_no_secret_is_in_an_argument_of_a_process(watched: Watched) -> None:
 
 
 def test_no_secret_is_in_the_log(watched: Watched) -> None:
-    assert "WANDB_PROJECT_NAME = " in watched.run.output
+    for told in ("LABEL = urgency (environment)", "SEED = 42 (default)"):
+        assert told in watched.run.output
     assert secrets_in(watched.run.output.encode()) == []
 
 
@@ -173,10 +176,14 @@ def test_no_secret_is_in_what_is_put_on_the_hub(watched: Watched) -> None:
     assert secrets_in("\n".join(watched.asked).encode()) == []
 
 
-def test_no_secret_is_in_a_message(watched: Watched) -> None:
+def test_neither_a_secret_nor_a_text_is_in_a_message(
+    watched: Watched, unique_grievances: list[dict[str, Any]]
+) -> None:
     (message,) = watched.messages
     assert b"serves, F1" in message
     assert secrets_in(message) == []
+    said = json.loads(message)["message"]
+    assert not [row for row in unique_grievances if row["grievance"] in said]
 
 
 def test_the_live_api_is_shown_its_own_token_and_no_other(watched: Watched) -> None:
@@ -232,3 +239,24 @@ def test_a_crash_that_prints_the_environment_shows_no_secret(tmp_path: Path) -> 
     assert secrets_in(done.stdout) == []
     for file in tmp_path.rglob("runs/*/*"):
         assert secrets_in(file.read_bytes()) == [], file.name
+
+
+def test_secrets_are_renewed_and_the_inference_space_holds_a_token_that_reads(tmp_path: Path) -> None:
+    with LocalHub(tmp_path / "hub", USERS) as hub:
+        set_up = SetUp(tmp_path, hub)
+
+        def secrets_of(space: str) -> dict[str, str]:
+            about = json.loads(
+                (tmp_path / "hub" / "spaces" / f"city__urgency-{space}" / "meta.json").read_text()
+            )
+            return {name: secret["value"] for name, secret in about["space"]["secrets"].items()}
+
+        old = {"LABEL": "urgency", "INFERENCE_HF_TOKEN": READER, "API_TOKEN": "the old one"}
+        assert set_up("--yes", **old).returncode == 0
+        assert secrets_of("api")["HF_TOKEN"] == READER
+        assert secrets_of("retrain")["HF_TOKEN"] == CITY
+        done = set_up("--yes", "--renew-secrets", **old | {"API_TOKEN": "the new one"})
+        assert secrets_of("api")["API_TOKEN"] == secrets_of("retrain")["API_TOKEN"] == "the new one"
+        assert not [told for told in (CITY, READER, "the new one") if told in done.stdout + done.stderr]
+        without = set_up(**{"LABEL": "urgency"})
+        assert "without INFERENCE_HF_TOKEN the inference Space holds a token that may write" in without.stdout

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from huggingface_hub import HfApi
 
 from journal import Journal
+from rehearsal.local_hub import LocalHub
 from reporting.notification import notify, warnings_before
 from reporting.report import write_report
-from tests.conftest import City, free_port
+from reporting.run_history import publish_run
+from tests.conftest import CITY, USERS, City, free_port
 
 Splits = dict[str, list[dict[str, Any]]]
 
@@ -144,6 +147,23 @@ def test_the_report_of_a_run_shows_texts_only_if_asked_to(city: City, good_split
             assert not [row for row in good_splits["test"] if row["grievance"] in kept]
     assert not shown["false"]
     assert shown["true"]
+
+
+@pytest.mark.parametrize(("private", "kept"), [(True, {"run.json", "report.html"}), (False, {"run.json"})])
+def test_a_report_with_texts_is_kept_in_a_private_repository_alone(
+    tmp_path: Path, private: bool, kept: set[str]
+) -> None:
+    with LocalHub(tmp_path / "hub", USERS) as hub:
+        api = HfApi(endpoint=hub.url, token=CITY)
+        api.create_repo("city/model", private=private)
+        journal = Journal.create(tmp_path / "run")
+        journal.write("started", folder=str(journal.folder), settings={"REPORT_TEXTS": True})
+        journal.write("outcome", outcome="failed", reasons=["x"])
+        journal.write_run_record()
+        write_report(journal.folder)
+        publish_run(api, "city/model", journal.folder)
+        files = api.list_repo_files("city/model", revision="runs")
+    assert {Path(file).name for file in files if file.startswith("run/")} == kept
 
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>\u202e\x00\x1b[31m=HYPERLINK("x")'
