@@ -46,9 +46,8 @@ audit: $(VENV)/installed  ## known weaknesses; --strict: what could not be looke
 	$(BIN)/pip-audit --strict --disable-pip --requirement requirements-cuda.lock
 
 sbom: $(VENV)/installed
-	for each in cuda cpu; do \
-		$(BIN)/cyclonedx-py requirements requirements-$$each.lock --output-reproducible --output-file sbom-$$each.cdx.json; \
-	done
+	$(BIN)/cyclonedx-py requirements requirements-cuda.lock --output-file sbom-cuda.cdx.json
+	$(BIN)/cyclonedx-py requirements requirements-cpu.lock --output-file sbom-cpu.cdx.json
 
 licenses: $(VENV)/installed
 	$(BIN)/pip-licenses --format=markdown --no-version --with-system --output-file=docs/licenses.md \

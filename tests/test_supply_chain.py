@@ -41,14 +41,24 @@ def test_the_variants_differ_in_torch_and_its_gpu_libraries_alone() -> None:
     assert {name for name, _, _ in cuda - cpu if not CUDA_ONLY.match(name)} == {"torch"}
 
 
+def licences(table: str) -> dict[str, str]:
+    """Licence by package, of pip-licenses' Markdown."""
+    rows = (row.split("|")[1:3] for row in table.splitlines()[2:])
+    return {name.strip().lower().replace("_", "-"): licence.strip() for name, licence in rows}
+
+
 def test_the_licence_of_every_package_on_linux_is_listed() -> None:
-    rows = (SOURCE / "docs" / "licenses.md").read_text().splitlines()[2:]
-    listed = {name.strip().lower().replace("_", "-"): licence.strip() for _, name, licence, _ in
-              (row.split("|") for row in rows)}  # fmt: skip
-    needed = {name for name, _, condition in pins("requirements-cpu.lock")
-              if not re.search("win32|== 'emscripten'", condition or "")}  # fmt: skip
+    needed = {
+        name
+        for name, _, condition in pins("requirements-cpu.lock")
+        if not re.search("win32|== 'emscripten'", condition or "")
+    }
+    listed = licences((SOURCE / "docs" / "licenses.md").read_text())
     assert needed == set(listed)
     assert "UNKNOWN" not in listed.values()
+    command = [sys.executable, "-m", "piplicenses", "--format=markdown", "--no-version", "--with-system"]
+    told = subprocess.run([*command, "--packages", *needed], capture_output=True, text=True, timeout=60)
+    assert set(licences(told.stdout)) == needed, "not installed as the lock has it: make licenses"
 
 
 @pytest.mark.parametrize("lock", LOCKS)
