@@ -19,6 +19,7 @@ import schemathesis
 from huggingface_hub import HfApi
 from hypothesis import given, settings
 from schemathesis import GenerationMode
+from schemathesis.checks import max_response_time
 
 from benchmarks.inference_load import make_classifier, resident_megabytes
 from journal import Journal
@@ -228,25 +229,21 @@ def test_who_sends_half_a_request_and_falls_silent_keeps_nobody_waiting(server: 
 def test_of_too_many_who_watch_some_are_sent_away_and_the_process_can_open_files(page: Server) -> None:
     """It may open 256: as many watchers would keep it from writing down and telling how the run ended."""
 
-    def watch() -> socket.socket:
-        watcher = page.connect()
+    def watch(watching: contextlib.ExitStack) -> bool:
+        """Whether one more, who stays, is shown the run."""
+        watcher = watching.enter_context(page.connect())
         watcher.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        return watcher
-
-    def sees(watcher: socket.socket) -> bool:
-        with watcher.makefile("rb") as stream:
-            return next(line for line in stream if line.startswith((b"data: ", b"retry: "))).startswith(
-                b"data"
-            )
+        stream = watching.enter_context(watcher.makefile("rb"))
+        first = next((line for line in stream if line.startswith((b"data: ", b"retry: "))), b"")
+        return first.startswith(b"data: ")
 
     with contextlib.ExitStack() as watching:
-        watchers = [watching.enter_context(watch()) for _ in range(2 * FEW_FILES)]
-        assert sum(map(sees, watchers)) == MAX_WATCHERS
+        assert sum([watch(watching) for _ in range(FEW_FILES + 50)]) == MAX_WATCHERS
         assert page.serves
         assert len(list(Path(f"/proc/{page.pid}/fd").iterdir())) < MAX_WATCHERS + 50
     for _ in range(1000):  # until it has seen that they are gone
-        with watch() as watcher:
-            if sees(watcher):
+        with contextlib.ExitStack() as watching:
+            if watch(watching):
                 return
     raise AssertionError("nobody can watch any more")
 
@@ -308,7 +305,7 @@ PAGE = {
 for place in ("/{path}", "/assets/{path}", "/api/{path}"):
     PAGE["paths"][place] = {
         "parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}],
-        "get": {"responses": {"404": {"description": ""}, "307": {"description": ""}} | answers("*/*")},
+        "get": {"responses": {status: {"description": ""} for status in ("200", "307", "404")}},
     }
 page_schema = schemathesis.openapi.from_dict(PAGE)
 
@@ -316,7 +313,7 @@ page_schema = schemathesis.openapi.from_dict(PAGE)
 @page_schema.parametrize()
 @MADE_UP
 def test_the_page_answers_whatever_is_asked_as_it_says_it_does(case: schemathesis.Case, page: Server) -> None:
-    case.call_and_validate(base_url=page.url)
+    case.call_and_validate(base_url=page.url, excluded_checks=[max_response_time])
 
 
 @pytest.mark.parametrize(
@@ -338,6 +335,6 @@ def test_the_api_answers_whatever_is_asked_as_its_openapi_says(
     @given(case=operation.as_strategy(generation_mode=mode))
     @MADE_UP
     def ask(case: schemathesis.Case) -> None:
-        case.call_and_validate()
+        case.call_and_validate(excluded_checks=[max_response_time])
 
     ask()
