@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from errors import SettingsError
 from journal import Journal
@@ -29,8 +30,10 @@ PAGE = Path(__file__).with_name("page")
 LOOK_SECONDS = 1.0
 # A line so often keeps proxies from closing a stream in which nothing happens.
 ALIVE_SECONDS = 15.0
-# Each keeps a connection, and so a file of the process that has to pause the Space in the end.
-MAX_WATCHERS, COME_BACK_SECONDS = 100, 60
+# Each connection is a file of the process that has to pause the Space in the end; who watches keeps one.
+MAX_CONNECTIONS, MAX_WATCHERS, COME_BACK_SECONDS = 200, 100, 60
+# In which a new connection has to send a whole request.
+REQUEST_SECONDS = 10.0
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -104,6 +107,20 @@ class StatusPage:
             self._watchers -= 1
 
 
+class BoundedProtocol(H11Protocol):
+    """uvicorn's HTTP, with an end to connections that are too many, or that never ask for anything."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.close()
+        self.loop.call_later(REQUEST_SECONDS, self._end_if_silent)
+
+    def _end_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
+
+
 def open_port(port: int) -> socket.socket:
     """Listen on every interface, as the platform's proxy needs it.
 
@@ -130,7 +147,14 @@ def serve(listener: socket.socket, journal: Journal) -> None:
         ]
     )
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, lifespan="off")
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+        )
     )
     threading.Thread(target=server.run, args=([listener],), name="status page", daemon=True).start()
 

@@ -23,7 +23,7 @@ from schemathesis.checks import max_response_time
 
 from benchmarks.inference_load import make_classifier, resident_megabytes
 from journal import Journal
-from lifecycle.status_page import MAX_WATCHERS
+from lifecycle.status_page import MAX_CONNECTIONS, MAX_WATCHERS, REQUEST_SECONDS
 from rehearsal.local_hub import LocalHub
 from tests.conftest import CITY, SOURCE, USERS, free_port
 
@@ -224,6 +224,25 @@ def test_who_sends_half_a_request_and_falls_silent_keeps_nobody_waiting(server: 
         for half in halves * 8:
             silent.enter_context(server.connect()).sendall(half)
         assert server.serves
+
+
+def test_too_many_who_never_ask_leave_the_process_files_to_open_and_are_sent_away(page: Server) -> None:
+    with contextlib.ExitStack() as silent:
+        for _ in range(FEW_FILES + 50):
+            silent.enter_context(page.connect()).sendall(b"GET / HTTP/1.1\r\n")
+        last = silent.enter_context(page.connect())
+        assert last.recv(1) == b"", "one too many is closed at once"
+        assert len(list(Path(f"/proc/{page.pid}/fd").iterdir())) < MAX_CONNECTIONS + 30
+        first = silent.enter_context(page.connect())
+        first.settimeout(REQUEST_SECONDS + 20)
+        with contextlib.suppress(ConnectionError):
+            assert first.recv(1) == b""
+        for _ in range(300):  # until those before have been sent away, too
+            with contextlib.suppress(ConnectionError):
+                if page.serves:
+                    return
+            time.sleep(0.1)
+    raise AssertionError("it does not answer any more")
 
 
 def test_of_too_many_who_watch_some_are_sent_away_and_the_process_can_open_files(page: Server) -> None:
