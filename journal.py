@@ -32,7 +32,7 @@ class Journal:
     """Appends events to a file, one JSON object a line; several processes may hold it open.
 
     A disk that refuses a line does not end the run: it is kept in memory, and written when there is room.
-    redact: applied to each line before it is written.
+    redact: applied to each string before it is written.
     """
 
     def __init__(self, folder: Path, redact: Callable[[str], str] = str) -> None:
@@ -58,7 +58,8 @@ class Journal:
     def write(self, event: str, **fields: Any) -> None:
         """Record that `event` happened, now."""
         entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | fields
-        line = self._redact(json.dumps(entry, ensure_ascii=False, default=_plain))
+        plain = json.loads(json.dumps(entry, default=_plain))
+        line = json.dumps(_masked(plain, self._redact), ensure_ascii=False)
         # Half a surrogate pair, as JSON from elsewhere may hold, can be written by nobody who reads this.
         line = line.encode(errors="replace").decode() + "\n"
         with self._writing:
@@ -183,6 +184,15 @@ def _in_use(path: Path) -> bool:
         except OSError:  # no locks here
             return False
     return False
+
+
+def _masked(value: Any, redact: Callable[[str], str]) -> Any:
+    """String by string: a secret that ends in a quotation mark must not take that of the JSON with it."""
+    if isinstance(value, dict):
+        return {name: _masked(each, redact) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each, redact) for each in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
 
@@ -32,8 +32,9 @@ class Redactor:
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it stands in text, in JSON, in a `repr`, and in a URL."""
-    return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1], quote(secret, safe="")}
+    """A secret as it stands in text, in JSON, in a `repr`, and in parts of a URL."""
+    in_json = (json.dumps(secret, ensure_ascii=ascii)[1:-1] for ascii in (True, False))
+    return {secret, *in_json, repr(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)}
 
 
 class RedactingFilter(logging.Filter):

@@ -1,12 +1,15 @@
 """A data set that means harm goes through the whole job: texts stay texts, short, and where they belong."""
 
+import contextlib
 import json
+import threading
 import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import datasets
+import psutil
 import pytest
 from playwright.sync_api import sync_playwright
 
@@ -14,6 +17,7 @@ from errors import DatasetError
 from journal import Journal
 from load_dataset import check_splits
 from rehearsal.local_hub import LocalHub
+from reporting.redaction import Redactor
 from tests.conftest import LABELS, USERS, City, LiveAPI, Run
 from tests.test_status_page import CHROMIUM
 
@@ -48,21 +52,24 @@ def hostile_run(
         city = City(root, hub, live_api, checkpoint)
         city.push(hostile_splits(unique_grievances))
         city.serve_newest()
-        # So that its memory can be looked at.
-        hub.faults.add(method="POST", path="/city/model/commit/main", delay=2)
         job = city.start(ALLOW_FIRST_RELEASE="true", REPORT_TEXTS="true")
-        city.wait_for(job, "stage", name="release")
-        children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
-        peaks = [
-            int(line.split()[1]) // 1024
-            for pid in children
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-            if line.startswith("VmHWM")
-        ]
-        run = city.end(job)
-        city.close()
+        peak, over = [0], threading.Event()
+
+        def watch_memory() -> None:
+            while not over.wait(0.2):
+                with contextlib.suppress(psutil.Error):
+                    peak.extend(child.memory_info().rss for child in psutil.Process(job.pid).children())
+
+        watcher = threading.Thread(target=watch_memory)
+        watcher.start()
+        try:
+            run = city.end(job)
+        finally:
+            over.set()
+            watcher.join()
+            city.close()
     live_api.close()
-    return run, max(peaks)
+    return run, max(peak) // 2**20
 
 
 class Elements(HTMLParser):
@@ -95,7 +102,7 @@ def test_a_run_on_hostile_texts_ends_as_any_other(hostile_run: tuple[Run, int]) 
 
 
 def test_a_text_of_ten_megabytes_costs_no_gigabytes(hostile_run: tuple[Run, int]) -> None:
-    assert hostile_run[1] < 3000
+    assert 200 < hostile_run[1] < 3000
 
 
 def test_hostile_texts_stand_in_the_report_as_text(hostile_run: tuple[Run, int]) -> None:
@@ -170,6 +177,12 @@ def test_hostile_labels_and_columns_are_told_short_and_harmlessly(unique_grievan
     for told in (label, column):
         assert control_characters(told) | set(told) & {"\n", "\u2028"} == set()
         assert len(told) < 400
+
+
+def test_a_secret_with_a_quotation_mark_takes_no_event_with_it(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "run", Redactor(['city"', "reasons"]))
+    journal.write("outcome", outcome="failed", reasons=['The token is city"'])
+    assert journal.write_run_record()["reasons"] == ["The token is [secret]"]
 
 
 def test_an_event_is_one_whatever_stands_in_it(tmp_path: Path) -> None:
