@@ -5,6 +5,11 @@ IMAGE ?= grievance-retrain
 VARIANT ?= cuda
 # docker's client may be there without an engine.
 ENGINE = $(shell for each in docker podman buildah; do $$each info >/dev/null 2>&1 && echo $$each && break; done)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+SOURCE ?= $(shell git remote get-url origin 2>/dev/null | sed 's|//[^/@]*@|//|')
+argument = $(if $($(1)),--build-arg $(1)=$($(1)))
+# The versions of the lock, without hashes: tests run on what the image has.
+CONSTRAINTS := sed -n 's/^\([a-z0-9].*==.*\) \\$$/\1/p' requirements-cuda.lock
 COMPILE = $(BIN)/uv pip compile requirements.txt --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 
@@ -28,11 +33,11 @@ bench: $(VENV)/installed  ## training against the plain recipe; CHECKPOINT=folde
 	$(BIN)/python -m benchmarks.training speed $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m benchmarks.live_comparison
 
-image:  ## VARIANT=cpu needs PIP_EXTRA_INDEX_URL; IMAGE_OPTIONS are the engine's, such as a mirror's certificate
-	$(if $(ENGINE),,$(error none of docker, podman and buildah works here))
-	BUILDAH_FORMAT=docker BUILDAH_LAYERS=true $(ENGINE) build --tag $(IMAGE):$(VARIANT) --build-arg REQUIREMENTS=requirements-$(VARIANT).lock \
-		$(if $(PIP_EXTRA_INDEX_URL),--build-arg PIP_EXTRA_INDEX_URL=$(PIP_EXTRA_INDEX_URL)) \
-		--build-arg VERSION=$(shell git describe --always --dirty) --build-arg SOURCE=$(SOURCE) $(IMAGE_OPTIONS) .
+image:  ## VARIANT=cpu needs PIP_EXTRA_INDEX_URL; IMAGE_OPTIONS are the engine's, such as --pull
+	@test -n "$(ENGINE)" || { echo "None of docker, podman and buildah works here; docker: is its engine running?"; exit 1; }
+	BUILDAH_FORMAT=docker BUILDAH_LAYERS=true $(ENGINE) build --tag $(IMAGE):$(VARIANT) $(call argument,VERSION) \
+		$(call argument,SOURCE) $(call argument,PIP_EXTRA_INDEX_URL) \
+		--build-arg REQUIREMENTS=requirements-$(VARIANT).lock $(IMAGE_OPTIONS) .
 
 image-check: ENGINE = buildah
 image-check: $(VENV)/installed image  ## as root, with buildah and runc
@@ -53,9 +58,10 @@ licenses: $(VENV)/installed
 	$(BIN)/pip-licenses --format=markdown --no-version --with-system --output-file=docs/licenses.md \
 		--packages $$(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements-cpu.lock)
 
-$(VENV)/installed: requirements.txt requirements-dev.txt
+$(VENV)/installed: requirements.txt requirements-dev.txt requirements-cuda.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(CONSTRAINTS) >$(VENV)/constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -r requirements-dev.txt
 	@touch $@
 
 clean:

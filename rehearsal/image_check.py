@@ -28,38 +28,37 @@ from .__main__ import console, play
 from .world import RETRAIN_SPACE, World, read_grievances
 
 USER = 1000
+RUNS = "/app/runs"  # RUN_DIR, where nothing else is set
 TOOLS = {"gcc", "cc", "g++", "c++", "clang", "ld", "make", "git"}
-PRIVATE = re.compile(r"\.env|\.netrc|\.git|\.pypirc|id_\w+|.*\.pem|token|credentials")
+PRIVATE = re.compile(r"\.env(\..*)?|\.netrc|\.git|\.pypirc|id_[a-z0-9]+|.*\.pem|token|credentials")
+WITH_CREDENTIALS = re.compile(r"://[^\s/@]+@")
 CHECKED_FOR_SECRETS = ("app", "etc", "home", "root", "run", "tmp")
+OPTIONS = ["nosuid", "nodev", "noexec", "mode=1777"]
 DEVICES = [
     {"destination": "/proc", "type": "proc", "source": "proc"},
     {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
-    {
-        "destination": "/dev/shm",
-        "type": "tmpfs",
-        "source": "shm",
-        "options": ["nosuid", "nodev", "mode=1777"],
-    },
-    {"destination": "/tmp", "type": "tmpfs", "source": "tmp", "options": ["nosuid", "nodev", "mode=1777"]},
+    {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": OPTIONS},
+    {"destination": "/tmp", "type": "tmpfs", "source": "tmp", "options": OPTIONS},
 ]
 
 
 @dataclass
 class Image:
-    """A built image: its root folder, and its configuration as an engine reads it."""
+    """A built image: its root folder, its configuration as an engine reads it, and how it was built."""
 
     root: Path
     config: dict[str, Any]
+    history: str = ""
     containers: list[str] = field(default_factory=list)
 
     def container(self, folder: Path, variables: Mapping[str, str]) -> list[str]:
         """The command that runs the image; `folder` gets its writable folders."""
         environment = dict(pair.split("=", 1) for pair in self.config["Env"])
-        kept = {environment["RUN_DIR"]: folder / "runs", f"{environment['HOME']}/.cache": folder / "cache"}
+        kept = {RUNS: folder / "runs", f"{environment['HOME']}/.cache": folder / "cache"}
         for source in kept.values():
             source.mkdir(exist_ok=True)
             os.chown(source, USER, USER)
-        environment |= {**variables, "RUN_DIR": environment["RUN_DIR"]}
+        environment |= {name: value for name, value in variables.items() if name != "RUN_DIR"}
         bundle = Path(tempfile.mkdtemp(dir=folder))
         self.containers.append(bundle.name)
         process = {
@@ -94,13 +93,13 @@ class Image:
 def mounted(name: str) -> Iterator[Image]:
     """An image in buildah's storage, mounted; nothing of it is left running at the end."""
     work = _output("buildah", "from", "--pull-never", name)
+    about = json.loads(_output("buildah", "inspect", "--type", "image", name))["Docker"]
+    image = Image(Path(_output("buildah", "mount", work)), about["config"], json.dumps(about["history"]))
     try:
-        config = json.loads(_output("buildah", "inspect", "--type", "image", name))["Docker"]["config"]
-        image = Image(Path(_output("buildah", "mount", work)), config)
         yield image
+    finally:
         for container in image.containers:
             subprocess.run(["runc", "delete", "--force", container], check=False, capture_output=True)
-    finally:
         _output("buildah", "rm", work)
 
 
@@ -110,30 +109,35 @@ def _output(*command: str) -> str:
 
 def faults_of(image: Image) -> Iterator[str]:
     """What should not be in the image, one line each."""
-    redact = Redactor()
     if image.config["User"] != str(USER):
         yield f"it runs as {image.config['User'] or 'root'}"
-    if redact(str(image.config)) != str(image.config):
-        yield "a secret is in its configuration"
+    if holds_secret(str(image.config)) or holds_secret(image.history):
+        yield "a secret is in its configuration or history"
     home = next(pair.split("=", 1)[1] for pair in image.config["Env"] if pair.startswith("HOME="))
     for folder, folders, files in os.walk(image.root):
         for each in (Path(folder, name) for name in folders + files):
             about, name = each.lstat(), "/" + each.relative_to(image.root).as_posix()
             is_file = stat.S_ISREG(about.st_mode)
+            checked = name.split("/")[1] in CHECKED_FOR_SECRETS and "/ssl/" not in name
+            if each.parent.name in ("bin", "sbin") and each.name in TOOLS:  # often a link
+                yield f"{name} is of no use to the job"
+            if checked and PRIVATE.fullmatch(each.name):
+                yield f"{name} is private, by its name"
             if not is_file and not stat.S_ISDIR(about.st_mode):
                 continue
             if is_file and about.st_mode & (stat.S_ISUID | stat.S_ISGID):
                 yield f"{name} is set-uid or set-gid"
             if about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX:
                 yield f"{name} is writable by everybody"
-            if about.st_uid == USER and not name.startswith(home):
+            if about.st_uid == USER and not name.startswith((home, RUNS)):
                 yield f"{name} belongs to the user that the job runs as"
-            if each.parent.name in ("bin", "sbin") and each.name in TOOLS:
-                yield f"{name} is of no use to the job"
-            if name.split("/")[1] in CHECKED_FOR_SECRETS and is_file:
-                text = each.read_text(encoding="utf-8", errors="ignore")
-                if "/ssl/" not in name and (PRIVATE.fullmatch(each.name) or redact(text) != text):
-                    yield f"{name} holds a secret, or looks like it"
+            if checked and is_file and holds_secret(each.read_text(encoding="utf-8", errors="ignore")):
+                yield f"{name} holds a secret"
+
+
+def holds_secret(text: str) -> bool:
+    """Whether something in it looks like a token, or like an address with credentials."""
+    return Redactor()(text) != text or WITH_CREDENTIALS.search(text) is not None
 
 
 def weights_of(image: Image) -> dict[str, int]:
@@ -160,6 +164,7 @@ def refuses_bad_settings(image: Image, folder: Path) -> bool:
 def rehearse(image: Image, root: Path) -> bool:
     """The rehearsal with the image as its retrain Space, and the image's own health check meanwhile."""
     health: list[int] = []
+    asking: list[threading.Thread] = []
 
     def ask_for_health() -> None:
         world.host.wait_stage(RETRAIN_SPACE, {"RUNNING"}, timeout=120)
@@ -167,12 +172,16 @@ def rehearse(image: Image, root: Path) -> bool:
         health.append(subprocess.run(check, timeout=60).returncode)
 
     def container(variables: Mapping[str, str]) -> list[str]:
-        threading.Thread(target=ask_for_health).start()
-        return image.container(root, variables)
+        command = image.container(root, variables)
+        asking.append(threading.Thread(target=ask_for_health))
+        asking[-1].start()
+        return command
 
     with World(root, "urgency") as world:
         world.host.containers[RETRAIN_SPACE] = container
         record = play(world, read_grievances(None), None)
+        for thread in asking:
+            thread.join()
         code = world.host.exit_code(RETRAIN_SPACE)
         denied = re.findall(".*(?:Permission|Read-only).*", world.host.log_path(RETRAIN_SPACE).read_text())
     console.print(f"   health checks: {health}, exit code of the last run: {code}", *denied, sep="\n   ")
@@ -182,8 +191,9 @@ def rehearse(image: Image, root: Path) -> bool:
 def main(name: str) -> int:
     """0: the image is as it should be; 1: it is not, and why."""
     logging.disable(logging.WARNING)
+    folder = tempfile.mkdtemp(prefix="image_check_")
+    os.chdir(folder)  # what the rehearsal writes would belong to root
     root = Path("rehearsal_run").resolve()
-    shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
     with mounted(name) as image:
         console.print(f"[bold]{name}[/] {image.config['Labels']}")
@@ -197,8 +207,12 @@ def main(name: str) -> int:
             faults.append("the rehearsal did not end as it should")
     for fault in faults:
         console.print(f"[red]{fault}[/]")
-    console.print("[bold]The image is as it should be[/]" if not faults else f"{len(faults)} faults")
-    return 1 if faults else 0
+    if faults:
+        console.print(f"{len(faults)} faults; logs are in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    console.print("[bold]The image is as it should be[/]")
+    return 0
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ RUN_ELSEWHERE: dict[str, tuple[str, ...]] = {
         '"benchmarks.training", "speed"',
     ),
     # an image; there its command and its env file, as docker reads it
-    r"docker run --env-file \.env -p 7860:7860 grievance-retrain:cuda": (
+    r"docker run --env-file \.env -p 7860:7860 --gpus all -v [\w-]+:/app/runs grievance-retrain:cuda": (
         "tests/test_three_ways.py::test_the_containers_command_with_an_env_file_does_the_same",
         'parse_dockerfile((SOURCE / "Dockerfile")',
         "as_docker",
