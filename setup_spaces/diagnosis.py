@@ -32,7 +32,7 @@ def diagnose(api: HfApi, values: Mapping[str, str]) -> Iterator[Finding]:
         access = account(api).get("auth", {}).get("accessToken", {})
         role = access.get("role", "unknown")
         remedy = "Make a token with write access and set it as HF_TOKEN." if role == "read" else ""
-        yield Finding("HF_TOKEN", f"accepted, may {role}", remedy)
+        yield Finding("HF_TOKEN", f"accepted, its role is {role}", remedy)
     except HubError as error:
         yield Finding("HF_TOKEN", "not accepted", str(error))
         return

@@ -24,8 +24,9 @@ AT_WORK = (SpaceStage.RUNNING, SpaceStage.RUNNING_BUILDING, SpaceStage.APP_START
 NOT_SHIPPED = ("requirements-dev.txt", "evaluation/gate_simulation.py", "*__pycache__*")
 # Of the set-up alone: they are no settings of a Space.
 HARDWARE, SLEEP, READ_TOKEN = "{space}_HARDWARE", "{space}_SLEEP_SECONDS", "INFERENCE_HF_TOKEN"
+TRIGGER = "RETRAIN_TRIGGER_TOKEN"
 OURS = {name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE")}
-OURS |= {READ_TOKEN, "AUDIT_KEY"}
+OURS |= {READ_TOKEN, "AUDIT_KEY", TRIGGER, "MODEL_REVISION"}
 SECRETS = {"HF_TOKEN", "API_TOKEN", "WANDB_API_KEY", "NOTIFY_URLS"}
 # What the libraries read.
 CLIENT = {"HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_UPDATE_DOWNLOAD_COUNTS"}
@@ -95,9 +96,11 @@ def _check_image(values: Mapping[str, str]) -> None:
     given = f"REQUIREMENTS={requirements}"
     if requirements not in (CPU, CUDA, "requirements.txt"):
         raise SettingsError(f"{given}: should be {CUDA}, {CPU} or requirements.txt.")
+    if "@" in values.get(INDEX, ""):
+        raise SettingsError(f"{INDEX} should not hold a password: it becomes a variable, which is public.")
     if requirements == CPU and INDEX not in values:
         raise SettingsError(f"{given} needs the index of PyTorch's CPU builds. Set it as {INDEX}.")
-    if requirements == CPU and not hardware.startswith("cpu"):
+    if requirements != CUDA and INDEX in values and not hardware.startswith("cpu"):
         raise SettingsError(
             f"{given} can't use the GPU of RETRAIN_HARDWARE={hardware}. Take one of them out."
         )
@@ -120,9 +123,13 @@ def spaces_of(values: Mapping[str, str]) -> tuple[Space, Space]:
         Space(
             values["SPACE_REPO_ID"],
             {p.relative_to(inference).as_posix(): p for p in _files(inference, ("*",))},
-            client | index | {"MODEL_REPO": values["HUB_MODEL_ID"]},
-            _present({"HF_TOKEN": values.get(READ_TOKEN) or values["HF_TOKEN"]})
-            | _present({"API_TOKEN": values.get("API_TOKEN", "")})
+            client
+            | index
+            | {"MODEL_REPO": values["HUB_MODEL_ID"]}
+            | {k: values[k] for k in ("MODEL_REVISION",) if k in values}
+            | {k: values[k] for k in ("RETRAIN_SPACE_ID",) if TRIGGER in values},
+            {k: values[k] for k in ("API_TOKEN", TRIGGER) if k in values}
+            | {"HF_TOKEN": values.get(READ_TOKEN) or values["HF_TOKEN"]}
             | {"AUDIT_KEY": values.get("AUDIT_KEY", "")},
             hardware,
             _seconds(values, "INFERENCE"),
@@ -237,10 +244,6 @@ def _files(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
             ships = in_place and not any(fnmatch(name, pattern) for pattern in NOT_SHIPPED)
             if ships and not name.startswith("."):
                 yield path
-
-
-def _present(values: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in values.items() if value}
 
 
 def _seconds(values: Mapping[str, str], space: str) -> int | None:

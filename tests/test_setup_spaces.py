@@ -99,6 +99,15 @@ def test_a_plan_changes_nothing_and_what_is_done_twice_changes_nothing_the_secon
     assert "would: city/urgency-retrain: set SEED=7" in changed.stdout
 
 
+def test_the_inference_space_gets_what_its_own_settings_need(set_up: SetUp) -> None:
+    set_up("--yes", LABEL="urgency", RETRAIN_TRIGGER_TOKEN="start", MODEL_REVISION="v20250101_000000")
+    variables = {k: v.value for k, v in set_up.api.get_space_variables("city/urgency-api").items()}
+    assert variables["RETRAIN_SPACE_ID"] == "city/urgency-retrain"
+    assert variables["MODEL_REVISION"] == "v20250101_000000"
+    assert "RETRAIN_TRIGGER_TOKEN" in set_up.api.get_space_secrets("city/urgency-api")
+    assert "RETRAIN_TRIGGER_TOKEN" not in set_up.api.get_space_secrets("city/urgency-retrain")
+
+
 def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
     empty = set_up("--check", LABEL="urgency")
     assert empty.returncode == 1
@@ -142,6 +151,7 @@ def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
             2,
             "can't use the GPU of RETRAIN_HARDWARE=t4-small",
         ),
+        ({"PIP_EXTRA_INDEX_URL": "https://me:pw@host/"}, 2, "should not hold a password"),
         ({"HF_TOKEN": READER}, 1, "HF_TOKEN may only read"),
         ({"HF_TOKEN": "hf_unknown_" + "d" * 24}, 1, "HF_TOKEN is not accepted"),
     ],
