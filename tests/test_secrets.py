@@ -1,6 +1,7 @@
 """One accepted run of the whole job, watched from outside: its secrets are nowhere but where they belong."""
 
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -9,7 +10,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,6 +40,7 @@ def forms(secret: str) -> dict[str, bytes]:
         "in JSON": json.dumps(secret)[1:-1].encode(),
         "in a repr": repr(secret)[1:-1].encode(),
         "in a URL": quote(secret, safe="").encode(),
+        "in a path": quote(secret).encode(),
         "base64": base64.b64encode(secret.encode()).rstrip(b"="),
     }
 
@@ -62,13 +64,15 @@ class Watched:
     asked: list[str] = field(default_factory=list)  # paths of requests to the Hub
 
 
-def look(pid: int, port: str, seen: Watched) -> None:
-    """Once at the arguments of all processes below `pid`, and at every page."""
-    try:
+def look_at_processes(pid: int, seen: Watched) -> None:
+    """Once at the arguments of all processes below `pid`."""
+    with contextlib.suppress(psutil.Error):  # it has just ended
         for process in [(job := psutil.Process(pid)), *job.children(recursive=True)]:
             seen.arguments.add(tuple(process.cmdline()))
-    except psutil.Error:
-        pass  # it has just ended
+
+
+def look_at_pages(port: str, seen: Watched) -> None:
+    """Once at every page."""
     for path in PAGES:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
@@ -113,17 +117,22 @@ def watched(
         )
         seen, over = Watched(root, Run(0, "", root)), threading.Event()
 
-        def watch() -> None:
-            while not over.wait(0.1):
-                look(job.pid, city.settings["PORT"], seen)
+        def watch(look: Callable[..., None], *at: Any) -> None:
+            while not over.wait(0.05):
+                look(*at, seen)
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+        watchers = [
+            threading.Thread(target=watch, args=(look_at_processes, job.pid)),
+            threading.Thread(target=watch, args=(look_at_pages, city.settings["PORT"])),
+        ]
+        for watcher in watchers:
+            watcher.start()
         try:
             seen.run = city.end(job)
         finally:
             over.set()
-            watcher.join()
+            for watcher in watchers:
+                watcher.join()
             city.close()
         seen.calls, seen.messages, seen.asked = live_api.headers, messages, [r.path for r in hub.requests]
         assert seen.run.exit_code == 0, seen.run.output
