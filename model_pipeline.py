@@ -104,7 +104,7 @@ class GrievanceClassifier:
         if cut_short:
             take_over_checkpoint(cut_short, checkpoints, journal)
         devices = torch.cuda.device_count()
-        if not devices and (billed := os.environ.get("ACCELERATOR", "none")) != "none":
+        if not devices and (billed := os.environ.get("ACCELERATOR") or "none") != "none":
             journal.warn(
                 f"The Space's {billed} is paid for and not used: no CUDA device is seen. "
                 "Build it with REQUIREMENTS=requirements-cuda.lock, or choose a CPU."

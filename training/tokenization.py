@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from errors import resource_errors
 
-# In characters, many times what 512 tokens reach: a tokenizer reads all of a text before it cuts it, and one
-# of ten megabytes costs it gigabytes.
+# In characters, many times what 512 tokens of a language reach: a tokenizer reads all of a text before it
+# cuts it, and one of ten megabytes costs it gigabytes.
 LONGEST_TEXT = 100_000
 
 
