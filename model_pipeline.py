@@ -103,13 +103,7 @@ class GrievanceClassifier:
         checkpoints = journal.folder / "checkpoints"
         if cut_short:
             take_over_checkpoint(cut_short, checkpoints, journal)
-        devices = torch.cuda.device_count()
-        if not devices and (billed := os.environ.get("ACCELERATOR") or "none") != "none":
-            journal.warn(
-                f"The Space's {billed} is paid for and not used: no CUDA device is seen. "
-                "Build it with REQUIREMENTS=requirements-cuda.lock, or choose a CPU."
-            )
-        if devices > 1:
+        if (devices := torch.cuda.device_count()) > 1:
             summary = train_on_devices(self.model, train_set, eval_set, journal.folder, devices, os.environ)
             tracker.log_curves(journal.read())
         else:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import datasets
+import torch
 import transformers
 from huggingface_hub import HfApi
 
@@ -103,6 +104,16 @@ def unchanged(finished: Record) -> Verdict:
     )
 
 
+def warn_of_idle_gpu(environ: Mapping[str, str], journal: Journal) -> None:
+    """An image built for the CPU trains on a GPU Space without an error: slowly, at the price of the GPU."""
+    billed = environ.get("ACCELERATOR") or "none"  # as the platform tells it
+    if billed != "none" and not torch.cuda.is_available():
+        journal.warn(
+            f"The Space's {billed} is paid for and not used: no CUDA device is seen. "
+            "Build it with REQUIREMENTS=requirements-cuda.lock, or choose a CPU."
+        )
+
+
 def start_tracking(config: BaseConfig, journal: Journal) -> Tracker:
     """Track online if that can be had, and say where."""
     key = config.wandb_api_key.get_secret_value() if config.wandb_api_key else None
@@ -127,6 +138,7 @@ def main(folder: Path, environ: Mapping[str, str]) -> int:
     reasons: tuple[str, ...]
     try:
         with interruptible():
+            warn_of_idle_gpu(environ, journal)
             tracker = start_tracking(config, journal)
             verdict = run_training(config, tracker, journal)
         outcome, reasons = verdict.outcome, verdict.reasons
