@@ -3,7 +3,7 @@
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -92,7 +92,7 @@ def installations(file: Path) -> list[dict[str, str]]:
 
 def _check_image(values: Mapping[str, str]) -> None:
     requirements = values.get(REQUIREMENTS, CUDA)
-    hardware = values.get(HARDWARE.format(space="RETRAIN"), "cpu-basic")
+    hardware = _hardware(values, "RETRAIN")
     given = f"REQUIREMENTS={requirements}"
     if requirements not in (CPU, CUDA, "requirements.txt"):
         raise SettingsError(f"{given}: should be {CUDA}, {CPU} or requirements.txt.")
@@ -115,20 +115,17 @@ def endpoint_of(space_id: str) -> str:
 
 def spaces_of(values: Mapping[str, str]) -> tuple[Space, Space]:
     """The inference Space and the retrain Space of an installation."""
-    client = {k: v for k, v in values.items() if k in CLIENT}
     inference = SOURCE / "companion_spaces" / "inference"
-    hardware = values.get(HARDWARE.format(space="INFERENCE"), "cpu-basic")
-    index = {INDEX: values[INDEX]} if INDEX in values and hardware.startswith("cpu") else {}
+    hardware = _hardware(values, "INFERENCE")
+    named = CLIENT | {"MODEL_REVISION"}
+    named |= {INDEX} if hardware.startswith("cpu") else set()
+    named |= {"RETRAIN_SPACE_ID"} if TRIGGER in values else set()
     return (
         Space(
             values["SPACE_REPO_ID"],
             {p.relative_to(inference).as_posix(): p for p in _files(inference, ("*",))},
-            client
-            | index
-            | {"MODEL_REPO": values["HUB_MODEL_ID"]}
-            | {k: values[k] for k in ("MODEL_REVISION",) if k in values}
-            | {k: values[k] for k in ("RETRAIN_SPACE_ID",) if TRIGGER in values},
-            {k: values[k] for k in ("API_TOKEN", TRIGGER) if k in values}
+            _only(values, named) | {"MODEL_REPO": values["HUB_MODEL_ID"]},
+            _only(values, {"API_TOKEN", TRIGGER})
             | {"HF_TOKEN": values.get(READ_TOKEN) or values["HF_TOKEN"]}
             | {"AUDIT_KEY": values.get("AUDIT_KEY", "")},
             hardware,
@@ -138,9 +135,9 @@ def spaces_of(values: Mapping[str, str]) -> tuple[Space, Space]:
         Space(
             values["RETRAIN_SPACE_ID"],
             {p.relative_to(SOURCE).as_posix(): p for p in _files(SOURCE, RETRAIN_FILES)},
-            {k: v for k, v in values.items() if k in VARIABLES},
-            {k: v for k, v in values.items() if k in SECRETS},
-            values.get(HARDWARE.format(space="RETRAIN"), "cpu-basic"),
+            _only(values, VARIABLES),
+            _only(values, SECRETS),
+            _hardware(values, "RETRAIN"),
             _seconds(values, "RETRAIN"),
             paused=True,
         ),
@@ -244,6 +241,14 @@ def _files(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
             ships = in_place and not any(fnmatch(name, pattern) for pattern in NOT_SHIPPED)
             if ships and not name.startswith("."):
                 yield path
+
+
+def _only(values: Mapping[str, str], names: Set[str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _hardware(values: Mapping[str, str], space: str) -> str:
+    return values.get(HARDWARE.format(space=space), "cpu-basic")
 
 
 def _seconds(values: Mapping[str, str], space: str) -> int | None:
