@@ -6,13 +6,14 @@ It knows nothing of repositories: a fault is a pattern on method and path, and w
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-import anyio
+import anyio.to_thread
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -22,9 +23,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class Fault:
     """What to do with matching requests. `path` is a regex searched in the raw path (without the query).
 
-    First wait `delay` seconds. Then answer `status`, `drop` the connection unprocessed, or process the
-    request and lose the answer, for which `status` may be given. `skip` first matches pass, then `times` are
-    hit (None = for ever); `met` is set at the first hit.
+    First wait `delay` seconds, or until `released` is set. Then answer `status`, `drop` the connection
+    unprocessed, or process the request and lose the answer, for which `status` may be given. `skip` first
+    matches pass, then `times` are hit (None = for ever); `met` is set at the first hit.
     """
 
     path: str = ""
@@ -38,6 +39,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     hits: int = 0
     met: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
 
     def meets(self, method: str, path: str) -> bool:
         """Whether this request runs into the fault; counted."""
@@ -95,7 +97,9 @@ class Faults:
         async def lose(message: Message) -> None:
             """Swallow an answer."""
 
-        await anyio.sleep(fault.delay)
+        if fault.delay:
+            wait = functools.partial(fault.released.wait, fault.delay)
+            await anyio.to_thread.run_sync(wait, abandon_on_cancel=True)
         if fault.lose_answer:
             await self._app(scope, receive, lose)
         if fault.status is not None:

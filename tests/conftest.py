@@ -212,7 +212,7 @@ class City:
         self.api.upload_file(path_or_fileobj=b"0", path_in_repo="model.safetensors", repo_id="city/model")
         self.head = self.api.model_info("city/model").sha
 
-    def run(self, timeout: float = 120, runs: str = "runs", **settings: str) -> Run:
+    def run(self, timeout: float = 240, runs: str = "runs", **settings: str) -> Run:
         """`python train_model.py` with exactly these settings as its environment."""
         return self.end(self.start(**settings), timeout, runs)
 
@@ -232,7 +232,7 @@ class City:
 
     def wait_for(self, job: subprocess.Popen[str], event: str, **fields: Any) -> Path:
         """Wait until a started job has journalled an event with these fields; returns its folder."""
-        for _ in range(900):
+        for _ in range(1800):
             for file in (self.root / "runs").glob("*/events.jsonl"):
                 for seen in Journal(file.parent).read():
                     if seen["event"] == event and fields.items() <= seen.items():
@@ -248,7 +248,7 @@ class City:
                 os.killpg(job.pid, signal.SIGKILL)
             job.communicate()
 
-    def end(self, job: subprocess.Popen[str], timeout: float = 120, runs: str = "runs") -> Run:
+    def end(self, job: subprocess.Popen[str], timeout: float = 240, runs: str = "runs") -> Run:
         """Wait for a started job."""
         output, _ = job.communicate(timeout=timeout)
         folders = sorted((self.root / runs).glob("*"), key=lambda folder: folder.stat().st_mtime)
@@ -270,6 +270,26 @@ class City:
     def nothing_published(self) -> bool:
         refs = self.api.list_repo_refs("city/model")
         return not refs.tags and self.api.model_info("city/model").sha == self.head
+
+
+@contextlib.contextmanager
+def meanwhile(*looks: Callable[[], object], every: float = 0.1) -> Iterator[None]:
+    """While the block runs, look again and again, each in a thread of its own."""
+    over = threading.Event()
+
+    def keep(look: Callable[[], object]) -> None:
+        while not over.wait(every):
+            look()
+
+    threads = [threading.Thread(target=keep, args=(look,)) for look in looks]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ class Clone:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=140,
+            timeout=280,
         )
         assert done.returncode == 0, f"{lines} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import threading
 import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +17,7 @@ from journal import Journal
 from load_dataset import check_splits
 from rehearsal.local_hub import LocalHub
 from reporting.redaction import Redactor
-from tests.conftest import LABELS, USERS, City, LiveAPI, Run
+from tests.conftest import LABELS, USERS, City, LiveAPI, Run, meanwhile
 from tests.test_status_page import CHROMIUM
 
 HOSTILE = [
@@ -53,21 +52,14 @@ def hostile_run(
         city.push(hostile_splits(unique_grievances))
         city.serve_newest()
         job = city.start(ALLOW_FIRST_RELEASE="true", REPORT_TEXTS="true")
-        peak, over = [0], threading.Event()
+        peak = [0]
 
-        def watch_memory() -> None:
-            while not over.wait(0.2):
-                with contextlib.suppress(psutil.Error):
-                    peak.extend(child.memory_info().rss for child in psutil.Process(job.pid).children())
+        def look_at_memory() -> None:
+            with contextlib.suppress(psutil.Error):
+                peak.extend(child.memory_info().rss for child in psutil.Process(job.pid).children())
 
-        watcher = threading.Thread(target=watch_memory)
-        watcher.start()
-        try:
+        with contextlib.closing(city), meanwhile(look_at_memory):
             run = city.end(job)
-        finally:
-            over.set()
-            watcher.join()
-            city.close()
     live_api.close()
     return run, max(peak) // 2**20
 

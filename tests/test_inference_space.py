@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection
@@ -235,14 +235,20 @@ def test_a_bad_request_is_told_what_is_wrong_and_not_sent_its_text_back(
     assert "secret" not in str(answer)
 
 
+def ask_for_long_lists(pool: ThreadPoolExecutor, space: Space, word: str) -> list[Future[tuple[int, Any]]]:
+    """Ask for three lists of a word that is new, and wait for the first: two are still to compute."""
+    texts = [f"{word} " * 1600] * 64
+    lists = [pool.submit(space.ask, "/predict", {"text": texts}, "open-sesame") for _ in range(3)]
+    while not any(line["text_hmac"] == keyed(texts[0]) for line in space.audited):
+        time.sleep(0.01)
+    return lists
+
+
 def test_health_answers_while_predictions_are_computed(pinned: Space) -> None:
     pinned.health()
-    long = {"text": ["बत्ती " * 1600] * 64}
     with ThreadPoolExecutor() as pool:
-        lists = [pool.submit(pinned.ask, "/predict", long, "open-sesame") for _ in range(3)]
-        while not any(line["text_hmac"] == keyed(long["text"][0]) for line in pinned.audited):
-            time.sleep(0.01)
-        answered = 0  # lists are computed from here on: if they blocked it, it would answer once a list
+        lists = ask_for_long_lists(pool, pinned, "बत्ती")
+        answered = 0  # if the lists blocked it, it would answer once a list
         while not all(each.done() for each in lists):
             assert pinned.ask("/health")[0] == 200
             answered += 1
@@ -368,11 +374,8 @@ def test_a_request_too_many_is_told_to_come_back_and_who_stops_sending_gives_up_
 
 def test_a_request_whose_client_has_gone_is_not_computed(pinned: Space) -> None:
     pinned.health()
-    busy = {"text": ["पानी " * 1900] * 64}
     with ThreadPoolExecutor() as pool:
-        others = [pool.submit(pinned.ask, "/predict", busy, "open-sesame") for _ in range(3)]
-        while not any(line["text_hmac"] == keyed(busy["text"][0]) for line in pinned.audited):
-            time.sleep(0.01)
+        others = ask_for_long_lists(pool, pinned, "पानी")
         connection = HTTPConnection(pinned.address)
         body = json.dumps({"text": "asked and left"}).encode()
         connection.request("POST", "/predict", body, JSON | {"Authorization": "Bearer open-sesame"})
@@ -466,11 +469,12 @@ def test_retrain_restarts_the_space_once_and_says_409_while_a_run_is_on(paused: 
 
 
 def test_of_two_who_ask_for_a_run_at_a_time_one_gets_it(paused: HfApi, pinned: Space, hub: LocalHub) -> None:
-    hub.faults.add(path="/restart", delay=1.0)
+    held = hub.faults.add(path="/restart", delay=60)
     with ThreadPoolExecutor() as pool:
         both = [pool.submit(pinned.ask, "/retrain", {}, "once-more") for _ in range(2)]
         assert pinned.ask("/health")[0] == 200
         assert not any(each.done() for each in both)  # who asks for something else does not wait for the Hub
+        held.released.set()
     assert sorted(each.result()[0] for each in both) == [202, 409]
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -285,6 +286,17 @@ def test_a_delayed_answer_still_comes_and_carries_no_error(hub: LocalHub, ann: H
     fault = hub.faults.add(path=f"/api/models/{repo}$", delay=0.05, times=None)
     assert ann.model_info(repo).id == repo
     assert fault.hits == 1
+
+
+def test_a_request_is_held_until_it_is_released(hub: LocalHub, ann: HfApi, repo: str) -> None:
+    held = hub.faults.add(path=f"/api/models/{repo}$", delay=60)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(ann.model_info, repo)
+        assert held.met.wait(60)
+        assert ann.whoami()["name"] == "ann"  # others pass
+        assert not asked.done()
+        held.released.set()
+    assert asked.result().id == repo
 
 
 def test_a_fault_can_carry_headers_and_be_cleared(hub: LocalHub, ann: HfApi, repo: str) -> None:

@@ -25,7 +25,6 @@ LONG = {
 }
 
 
-@pytest.mark.timeout(300)
 def test_a_run_that_is_killed_goes_on_at_the_restart_to_the_same_end(city: City, good_splits: Splits) -> None:
     """Of 120 steps; the step at which it is killed is another one each time."""
     city.push(good_splits)
@@ -66,7 +65,6 @@ def test_other_settings_or_data_do_not_go_on_from_a_run_that_was_cut_short(
     assert "resumed" not in run.record
 
 
-@pytest.mark.timeout(300)
 def test_an_unchanged_run_ends_at_once_if_asked_to_and_the_history_tells_all(
     city: City, good_splits: Splits
 ) -> None:

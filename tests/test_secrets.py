@@ -10,7 +10,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +24,7 @@ from dulwich.repo import Repo
 from wandb.proto.wandb_internal_pb2 import RunRecord
 
 from rehearsal.local_hub import LocalHub
-from tests.conftest import CITY, READER, SOURCE, USERS, City, LiveAPI, Run, free_port, split_rows
+from tests.conftest import CITY, READER, SOURCE, USERS, City, LiveAPI, Run, free_port, meanwhile, split_rows
 from tests.test_setup_spaces import SetUp
 
 # None of them looks like a token: what hides them must know them. They read otherwise in JSON and in a URL.
@@ -115,25 +115,13 @@ def watched(
             ALLOW_FIRST_RELEASE="true",
             TMPDIR=str(root / "temporary"),
         )
-        seen, over = Watched(root, Run(0, "", root)), threading.Event()
-
-        def watch(look: Callable[..., None], *at: Any) -> None:
-            while not over.wait(0.05):
-                look(*at, seen)
-
-        watchers = [
-            threading.Thread(target=watch, args=(look_at_processes, job.pid)),
-            threading.Thread(target=watch, args=(look_at_pages, city.settings["PORT"])),
-        ]
-        for watcher in watchers:
-            watcher.start()
-        try:
+        seen = Watched(root, Run(0, "", root))
+        looks = (
+            lambda: look_at_processes(job.pid, seen),
+            lambda: look_at_pages(city.settings["PORT"], seen),
+        )
+        with contextlib.closing(city), meanwhile(*looks, every=0.05):
             seen.run = city.end(job)
-        finally:
-            over.set()
-            for watcher in watchers:
-                watcher.join()
-            city.close()
         seen.calls, seen.messages, seen.asked = live_api.headers, messages, [r.path for r in hub.requests]
         assert seen.run.exit_code == 0, seen.run.output
         yield seen

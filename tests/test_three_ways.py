@@ -18,6 +18,7 @@ from rehearsal.space_host import parse_dockerfile
 from rehearsal.world import INFERENCE_SPACE, MODEL, RETRAIN_SPACE, World
 from release.versions import list_versions, read_metadata
 from tests.conftest import SOURCE, City, free_port
+from tests.test_release_faults import HOLD
 
 FEW_STEPS = {"NUM_TRAIN_EPOCHS": "1", "LEARNING_RATE": "0.001", "OMP_NUM_THREADS": "1"}
 
@@ -40,7 +41,7 @@ def outcomes(world: World) -> list[str]:
 
 def test_a_restart_from_outside_releases_rolls_out_and_pauses(world: World) -> None:
     world.api.restart_space(RETRAIN_SPACE)
-    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=120)
+    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=240)
     assert world.host.wait_exit(RETRAIN_SPACE) == 0, world.host.log_path(RETRAIN_SPACE).read_text()
     assert world.api.get_space_runtime(RETRAIN_SPACE).stage == "PAUSED"
     assert outcomes(world) == ["accepted"]
@@ -51,10 +52,10 @@ def test_a_restart_from_outside_releases_rolls_out_and_pauses(world: World) -> N
 
 def test_a_restart_while_it_runs_ends_the_first_run_and_finishes_the_second(world: World) -> None:
     world.api.restart_space(RETRAIN_SPACE)
-    world.host.wait_stage(RETRAIN_SPACE, {"RUNNING"}, timeout=60)
+    world.host.wait_stage(RETRAIN_SPACE, {"RUNNING"}, timeout=120)
     world.api.restart_space(RETRAIN_SPACE)
-    world.host.wait_stage(RETRAIN_SPACE, {"RUNNING"}, timeout=60)
-    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=120)
+    world.host.wait_stage(RETRAIN_SPACE, {"RUNNING"}, timeout=120)
+    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=240)
     assert world.host.wait_exit(RETRAIN_SPACE) == 0, world.host.log_path(RETRAIN_SPACE).read_text()
     assert sorted(outcomes(world)) == ["accepted", "interrupted"]
     assert len(list_versions(world.api, MODEL)) == 1
@@ -75,14 +76,13 @@ def test_the_containers_command_with_an_env_file_does_the_same(
     # What the image sets, and what is read before any Python of ours runs, is not from the env file.
     image = {name: settings[name] for name in ("HOME", "PYTHONPATH", "OMP_NUM_THREADS")}
     environ = as_docker | image | {"PATH": f"{Path(sys.executable).parent}:{settings['PATH']}"}
-    done = subprocess.run(command, env=environ, cwd=SOURCE, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environ, cwd=SOURCE, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(city.version_tags) == 1
     assert len(list((city.root / "runs # 1").glob("*/run.json"))) == 1
     assert city.paused
 
 
-@pytest.mark.timeout(240)
 def test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serves_again(
     world: World,
 ) -> None:
@@ -90,13 +90,13 @@ def test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serv
     set_variable = functools.partial(world.api.add_space_variable, RETRAIN_SPACE)
     set_variable("LEARNING_RATE", "1e-6")
     world.api.restart_space(RETRAIN_SPACE)
-    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=120)
+    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=240)
     (first,) = list_versions(world.api, MODEL)
 
     better = {"NUM_TRAIN_EPOCHS": "12", "LEARNING_RATE": "0.002", "EARLY_STOPPING_PATIENCE": "9"}
     for name, value in (better | {"COMPARE_WITH": "hub"}).items():
         set_variable(name, value)
-    held = world.hub.faults.add(method="POST", path=f"/spaces/{INFERENCE_SPACE}/restart", delay=5)
+    held = world.hub.faults.add(method="POST", path=f"/spaces/{INFERENCE_SPACE}/restart", delay=HOLD)
     world.api.restart_space(RETRAIN_SPACE)
     assert held.met.wait(90)
     released = list_versions(world.api, MODEL)[0]
@@ -106,7 +106,8 @@ def test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serv
     )
     world.api.delete_tag(MODEL, tag=str(released.tag))
     world.api.create_tag(MODEL, tag=str(released.tag), revision=broken.oid)
-    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=120)
+    held.released.set()
+    world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=240)
 
     assert sorted(outcomes(world)) == ["accepted", "rolled_back"], world.host.log_path(
         RETRAIN_SPACE
