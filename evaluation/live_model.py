@@ -21,6 +21,7 @@ BATCH_SIZE = 8  # four such requests wait for each other in an API that computes
 REQUESTS_AT_A_TIME = 4
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and without a byte of the answer
 LONGEST_RETRY_AFTER = 60  # seconds
+LONGEST_NAME = 100  # characters of what the API says that it serves
 REFUSALS = (400, 413, 415, 422)  # how an API says that it does not take what it is sent
 SECONDS_BETWEEN_LOOKS = 1.0
 # Stages of a Space that end by themselves in one that answers; a request wakes a sleeping one.
@@ -80,7 +81,7 @@ class LiveModel:
             revision, tag = about.get("model_revision"), about.get("model_version")
         except (requests.RequestException, ValueError, AttributeError):
             return None
-        return Version(tag and str(tag), str(revision)) if revision else None
+        return Version(tag and str(tag)[:LONGEST_NAME], str(revision)[:LONGEST_NAME]) if revision else None
 
     def wake(self, stage: Callable[[], str], patience_minutes: float) -> None:
         """Knock at a Space that sleeps, starts or loads its model until it is ready, or patience is over."""

@@ -21,7 +21,9 @@ class Redactor:
     """Replaces known secrets, and whatever looks like one, by a mask."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets if len(secret) >= 4 for form in _forms(secret)}
+        # Output is masked line by line, so each line of a secret counts as one.
+        parts = {part for secret in secrets for part in (secret, *secret.splitlines()) if len(part) >= 4}
+        forms = {form for part in parts for form in _forms(part)}
         # Longest first: a secret that begins with another one is hidden whole.
         self._secrets = sorted(forms, key=len, reverse=True)
 

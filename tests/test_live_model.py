@@ -213,6 +213,11 @@ def test_the_version_is_asked_for_where_the_api_tells_it(live_api: LiveAPI) -> N
     assert model.served_version() == Version("v20250101_000000", "abc")
 
 
+def test_of_a_version_without_end_the_beginning_is_kept(live_api: LiveAPI) -> None:
+    live_api.about = lambda: {"model_version": "v" * 100_000, "model_revision": "a" * 100_000}
+    assert LiveModel(live_api.url, LABEL2ID).served_version() == Version("v" * 100, "a" * 100)
+
+
 def ask_one_version(api: LiveAPI) -> tuple[list[Answer], Version | None]:
     model = LiveModel(api.url, LABEL2ID)
     return model.ask_one_version(TEXTS, failures_allowed=9, on_progress=lambda done: None)

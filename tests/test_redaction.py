@@ -49,6 +49,13 @@ def test_a_secret_is_masked_in_json_in_a_repr_and_in_a_url() -> None:
     assert redact("https://example.org/?token=" + quote(secret, safe="")).endswith("token=[secret]")
 
 
+def test_a_secret_of_several_lines_is_masked_line_by_line() -> None:
+    lines = ["-----BEGIN KEY-----", "c2VjcmV0IGxpbmU", "x", "-----END KEY-----"]
+    redact = Redactor(["\n".join(lines)])
+    assert [redact(line) for line in lines] == ["[secret]", "[secret]", "x", "[secret]"]
+    assert redact("\n".join(lines)) == "[secret]"
+
+
 def test_what_looks_like_a_token_is_masked_wherever_it_comes_from() -> None:
     redact = Redactor()
     assert "abcdef" not in redact("Authorization: Bearer abcdef0123456789")
