@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from errors import SettingsError
+from retrain.errors import SettingsError
 
 urgency2id = {"NORMAL": 0, "URGENT": 1, "HIGHLY URGENT": 2}
 id2urgency = {i: name for name, i in urgency2id.items()}
@@ -158,7 +158,7 @@ class BaseConfig(BaseSettings):
     @field_validator("notify_urls")
     @classmethod
     def _check_urls(cls, value: SecretStr | None) -> SecretStr | None:
-        from reporting.notification import is_known  # apprise is heavy, and seldom needed
+        from retrain.reporting.notification import is_known  # apprise is heavy, and seldom needed
 
         for place, url in enumerate(split_urls(value), 1):
             if not is_known(url):

@@ -15,8 +15,8 @@ import numpy as np
 from huggingface_hub import HfApi
 from numpy.typing import NDArray
 
-from errors import DatasetError, hub_errors
-from run_record import VERSION_TAG, DatasetInfo
+from retrain.errors import DatasetError, hub_errors
+from retrain.records import VERSION_TAG, DatasetInfo
 
 SPLITS = ("train", "eval", "test")
 COLUMNS = ("grievance", "label")

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,32 +17,38 @@ from numpy.typing import NDArray
 from transformers import TrainerCallback, set_seed
 
 from configs import BaseConfig
-from distributed_training import train_on_devices
-from errors import resource_errors
-from evaluation.comparison import figures, pair_answers, save_comparison
-from evaluation.decision_gate import decide, first_release
-from evaluation.live_model import LiveModel
-from evaluation.mistakes import write_mistakes
-from evaluation.scores import compute_scores, f1_metrics, reliability, stratified_sample, write_reports
-from inference_service import live_model, service
-from journal import Journal, run_record
-from lifecycle.hub_client import account
-from lifecycle.space_control import restart_space, space_stage
 from load_dataset import Splits
-from release.metadata import commit_message, version_metadata
-from release.model_card import model_card, own_sections
-from release.model_release import release_model, write_metadata
-from release.rollback import bring_into_service, finish_earlier_release
-from release.rollout import Canary, median_seconds
-from release.versions import free_version_tag, history, list_versions, published_head
-from released_model import canary_of, canary_of_released, released_answers
-from reporting.run_history import Record, f1_alarm
-from reporting.tracking import Tracker
-from run_record import GateRules, Release, Scores, Verdict, Version
-from training.checkpoint import load_classifier, take_over_checkpoint
-from training.fine_tuning import fine_tune, predict, training_summary
-from training.progress import Heartbeat, ProgressCallback
-from training.tokenization import cut_texts, tokenize
+from retrain.errors import resource_errors
+from retrain.evaluation.comparison import figures, pair_answers, save_comparison
+from retrain.evaluation.decision_gate import decide, first_release
+from retrain.evaluation.live_model import LiveModel
+from retrain.evaluation.local_model import canary_of, canary_of_released, released_answers
+from retrain.evaluation.mistakes import write_mistakes
+from retrain.evaluation.scores import (
+    compute_scores,
+    f1_metrics,
+    reliability,
+    stratified_sample,
+    write_reports,
+)
+from retrain.hub.client import account
+from retrain.hub.model_card import model_card, own_sections
+from retrain.hub.model_repo import release_model, write_metadata
+from retrain.hub.spaces import restart_space, space_stage
+from retrain.hub.versions import free_version_tag, history, list_versions, published_head
+from retrain.journal import Journal, run_record
+from retrain.records import GateRules, Release, Scores, Verdict, Version
+from retrain.release.inference_space import live_model, service
+from retrain.release.metadata import commit_message, version_metadata
+from retrain.release.rollback import bring_into_service, finish_earlier_release
+from retrain.release.rollout import Canary, median_seconds
+from retrain.reporting.history import Record, f1_alarm
+from retrain.reporting.tracking import Tracker
+from retrain.training.checkpoint import load_classifier, take_over_checkpoint
+from retrain.training.devices import train_on_devices
+from retrain.training.fine_tuning import fine_tune, predict, training_summary
+from retrain.training.progress import Heartbeat, ProgressCallback
+from retrain.training.tokenization import cut_texts, tokenize
 
 CANARY_TEXTS, CANARY_CHARACTERS = 16, 5000
 
@@ -315,3 +322,11 @@ def gate_rules(config: BaseConfig) -> GateRules:
         max_class_recall_drop=config.max_class_recall_drop,
         seed=config.seed,
     )
+
+
+if __name__ == "__main__":
+    from retrain.lifecycle.supervisor import die_with_parent
+    from retrain.lifecycle.worker import main
+
+    die_with_parent()  # without its supervisor nobody would end it, tell of it or pause the Space
+    sys.exit(main(GrievanceClassifier, Path(sys.argv[1]), os.environ))

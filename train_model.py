@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from configs import BaseConfig, clean_environment, get_config, split_urls
-from errors import Interrupted, SettingsError, bug_reason
-from journal import Journal
-from reporting.redaction import Redactor, set_up_logging
-from reporting.summary import is_good, summary, title
-from run_record import OUTCOMES
+from retrain.errors import Interrupted, SettingsError, bug_reason
+from retrain.journal import Journal
+from retrain.records import OUTCOMES
+from retrain.redaction import Redactor, set_up_logging
+from retrain.reporting.summary import is_good, summary, title
 
 SOURCE = Path(__file__).parent
-TRAINING = (sys.executable, "-u", str(SOURCE / "training_process.py"))
+TRAINING = (sys.executable, "-u", str(SOURCE / "model_pipeline.py"))
+REPORT, TRACKING = "retrain.reporting.report", "retrain.reporting.tracking"
 # How long the steps between the outcome and the pause may take, each; a process in them a little less.
 GUEST_SECONDS, PROCESS_SECONDS = 90.0, 75.0
 
@@ -48,14 +49,14 @@ def main(environ: Mapping[str, str]) -> int:
         config = get_config(environ)
         redact = Redactor(config.secrets)
         set_up_logging(redact)
-        from lifecycle.status_page import open_port, serve
+        from retrain.lifecycle.status_page import open_port, serve
 
         listener = open_port(config.port)
         journal = new_journal(config.run_dir, config.label, redact)
     except SettingsError as error:
         return refuse(error, environ)
 
-    from lifecycle.supervisor import Limits, interruptible, run_child
+    from retrain.lifecycle.supervisor import Limits, interruptible, run_child
 
     contacts = Contacts(
         config.hf_token.get_secret_value(),
@@ -100,7 +101,7 @@ def begin(journal: Journal, config: BaseConfig, contacts: Contacts, environ: Map
         source = "environment" if name in environ else "default"
         logger.info("%s = %s (%s)", name, value, source)
     if contacts.urls:
-        from reporting.notification import warnings_before
+        from retrain.reporting.notification import warnings_before
 
         for warning in warnings_before(contacts.urls, on_a_space="SPACE_ID" in environ):
             journal.warn(warning)
@@ -120,8 +121,8 @@ def finish(
     """
     from huggingface_hub import HfApi
 
-    from lifecycle.ending import guest, pause_or_stay
-    from lifecycle.hub_client import configure_hub_client
+    from retrain.hub.client import configure_hub_client
+    from retrain.lifecycle.ending import guest, pause_or_stay
 
     configure_hub_client()
     api = HfApi(token=contacts.token)
@@ -129,7 +130,7 @@ def finish(
     def keep() -> None:
         if contacts.model_id is None:
             return
-        guest("The report", lambda: by_itself("reporting.report", journal, environ), GUEST_SECONDS, journal)
+        guest("The report", lambda: by_itself(REPORT, journal, environ), GUEST_SECONDS, journal)
         guest("Keeping the run on the Hub", lambda: keep_on_hub(api, contacts, journal), 60, journal)
 
     def tell() -> dict[str, Any]:
@@ -137,7 +138,7 @@ def finish(
         if contacts.urls:
             guest("The notification", lambda: send(record, redact, contacts, journal), 60, journal)
         if "tracking" in record and ("told" not in record or "pause_failed" in record):
-            guest("W&B", lambda: by_itself("reporting.tracking", journal, environ), GUEST_SECONDS, journal)
+            guest("W&B", lambda: by_itself(TRACKING, journal, environ), GUEST_SECONDS, journal)
         return journal.write_run_record()
 
     journal.write_run_record()
@@ -169,14 +170,14 @@ def by_itself(module: str, journal: Journal, environ: Mapping[str, str]) -> None
 
 def keep_on_hub(api: Any, contacts: Contacts, journal: Journal) -> None:
     """Put run.json and report.html where they outlive this container."""
-    from reporting.run_history import publish_run
+    from retrain.reporting.history import publish_run
 
     journal.write("kept", url=publish_run(api, str(contacts.model_id), journal.folder))
 
 
 def send(record: Mapping[str, Any], redact: Redactor, contacts: Contacts, journal: Journal) -> None:
     """Send the summary to everybody who is to know."""
-    from reporting.notification import notify
+    from retrain.reporting.notification import notify
 
     about, text = redact(title(record)), redact(summary(record))
     for warning in notify(contacts.urls, about, text, good=is_good(record)):
@@ -201,7 +202,7 @@ def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
     journal.write("outcome", outcome=error.outcome, reasons=str(error).splitlines())
     # Somebody may have the port, or it is what is wrong.
     with contextlib.suppress(SettingsError, ValueError, OverflowError):
-        from lifecycle.status_page import open_port, serve
+        from retrain.lifecycle.status_page import open_port, serve
 
         serve(open_port(int(variables.get("PORT", "7860"))), journal)
     space_id = variables.get("RETRAIN_SPACE_ID") or variables.get("SPACE_ID")

@@ -10,7 +10,7 @@ from typing import Any
 import requests
 
 from configs import urgency2id
-from evaluation.live_model import LiveModel
+from retrain.evaluation.live_model import LiveModel
 
 LATENCY_SECONDS = 0.1
 ANSWER = {

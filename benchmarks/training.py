@@ -37,12 +37,12 @@ from transformers import (
 
 from benchmarks.plain_recipe import PlainRecipe
 from configs import UrgencyConfig, id2urgency, urgency2id
-from evaluation.scores import compute_scores
 from model_pipeline import GrievanceClassifier
 from rehearsal.sample_data import split_grievances
 from rehearsal.tiny_checkpoint import make_checkpoint
 from rehearsal.world import read_grievances
-from training.fine_tuning import fine_tune, predict
+from retrain.evaluation.scores import compute_scores
+from retrain.training.fine_tuning import fine_tune, predict
 
 WARM_UP_STEPS = 5
 EVALUATED_ROWS = 600

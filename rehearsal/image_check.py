@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reporting.redaction import Redactor
+from retrain.redaction import Redactor
 
 from .__main__ import console, play
 from .world import RETRAIN_SPACE, World, read_grievances

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from setup_spaces.plan import plan
+from retrain.setup.plan import plan
 
 from .local_hub import LocalHub
 from .sample_data import make_grievances, split_grievances

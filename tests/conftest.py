@@ -24,13 +24,13 @@ from typing import Any  # noqa: E402
 import pytest  # noqa: E402
 from huggingface_hub import HfApi  # noqa: E402
 
-from journal import Journal  # noqa: E402
+from retrain.journal import Journal  # noqa: E402
 from rehearsal.local_hub import LocalHub  # noqa: E402
 from rehearsal.sample_data import make_grievances  # noqa: E402
 from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
 from rehearsal.world import push_splits  # noqa: E402
-from release.versions import list_versions  # noqa: E402
-from run_record import VERSION_TAG, Version  # noqa: E402
+from retrain.hub.versions import list_versions  # noqa: E402
+from retrain.records import VERSION_TAG, Version  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
 SOURCE = Path(__file__).parent.parent

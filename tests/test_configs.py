@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs import DepartmentConfig, UrgencyConfig, get_config
-from errors import SettingsError
+from retrain.errors import SettingsError
 
 SOURCE = Path(__file__).parent.parent
 NEEDED = {

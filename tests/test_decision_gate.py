@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from errors import ComparisonError
-from evaluation.comparison import load_comparison, save_comparison
-from evaluation.decision_gate import decide
-from evaluation.paired_statistics import bootstrap_deltas, f1_macro_of_both, joint_counts
-from run_record import Comparison, GateRules, Verdict
+from retrain.errors import ComparisonError
+from retrain.evaluation.comparison import load_comparison, save_comparison
+from retrain.evaluation.decision_gate import decide
+from retrain.evaluation.paired_statistics import bootstrap_deltas, f1_macro_of_both, joint_counts
+from retrain.records import Comparison, GateRules, Verdict
 
 SOURCE = Path(__file__).parent.parent
 NAMES = ("NORMAL", "URGENT", "HIGHLY URGENT")
@@ -273,7 +273,7 @@ def test_the_verdict_can_be_computed_anew_from_the_file_alone(tmp_path: Path) ->
     save_comparison(file, comparison, rules)
     assert decide(*load_comparison(file)) == decide(comparison, rules)
     told = subprocess.run(
-        [sys.executable, "-m", "evaluation.decision_gate", str(file)],
+        [sys.executable, "-m", "retrain.evaluation.decision_gate", str(file)],
         cwd=SOURCE,
         capture_output=True,
         text=True,
@@ -291,7 +291,7 @@ def test_a_file_that_is_cut_off_is_told_and_gives_no_verdict(tmp_path: Path) -> 
         with pytest.raises(ComparisonError, match="no whole file of a comparison"):
             load_comparison(file)
     told = subprocess.run(
-        [sys.executable, "-m", "evaluation.decision_gate", str(file)],
+        [sys.executable, "-m", "retrain.evaluation.decision_gate", str(file)],
         cwd=SOURCE,
         capture_output=True,
         text=True,

@@ -17,14 +17,14 @@ from markdown_it.token import Token
 
 from configs import BaseConfig, get_config
 from docs.settings_table import README, with_table
-from evaluation.comparison import save_comparison
 from rehearsal.local_hub import LocalHub
 from rehearsal.sample_data import make_grievances
 from rehearsal.world import push_splits
-from release.versions import list_versions
-from reporting.run_history import publish_run
-from run_record import Comparison, GateRules
-from setup_spaces.plan import BUILD, OURS, VARIABLES
+from retrain.evaluation.comparison import save_comparison
+from retrain.hub.versions import list_versions
+from retrain.records import Comparison, GateRules
+from retrain.reporting.history import publish_run
+from retrain.setup.plan import BUILD, OURS, VARIABLES
 from tests.conftest import SOURCE, LiveAPI
 from tests.test_configs import NEEDED
 
@@ -38,7 +38,7 @@ TRACKED = subprocess.run(
 FILES = [name for name in TRACKED if (SOURCE / name).is_file()]
 # The model card is a template; the README comes first, as people read it first.
 DOCUMENTS = sorted(
-    (name for name in FILES if name.endswith(".md") and name != "release/model_card.md"),
+    (name for name in FILES if name.endswith(".md") and name != "retrain/hub/model_card.md"),
     key=lambda name: (name != "README.md", name),
 )
 CODE = {name: (SOURCE / name).read_text(encoding="utf-8") for name in FILES if name.endswith(".py")}
@@ -273,7 +273,7 @@ def test_the_rehearsal_ends_with_what_the_readme_shows(
     assert (clone.folder / re.search(r"rehearsal_run/\S+/report\.html", told)[0]).is_file()
 
 
-@runs(r"\. \.venv/bin/activate|python -m setup_spaces .*")
+@runs(r"\. \.venv/bin/activate|python -m retrain.setup .*")
 def test_the_set_up_does_as_the_readme_says(
     clone: Clone, commands: list[str], yours: HfApi, live_api: LiveAPI
 ) -> None:
@@ -288,7 +288,7 @@ def test_the_set_up_does_as_the_readme_says(
     assert f"ok  API {live_api.url}: answers NORMAL" in told
     assert "!!" not in told
     assert yours.get_space_runtime(RETRAIN_SPACE).stage == "PAUSED"
-    assert "everything is as it should be" in clone.type(ACTIVATE, "python -m setup_spaces .env --yes")
+    assert "everything is as it should be" in clone.type(ACTIVATE, "python -m retrain.setup .env --yes")
 
 
 @runs(r"set -a; .*|from huggingface_hub import .*restart_space.*")

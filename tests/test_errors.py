@@ -4,7 +4,7 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from errors import DiskFullError, HubError, OutOfMemoryError, hub_errors, resource_errors
+from retrain.errors import DiskFullError, HubError, OutOfMemoryError, hub_errors, resource_errors
 
 
 def test_memory_that_torch_can_not_have_is_an_expected_failure() -> None:

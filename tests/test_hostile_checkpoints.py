@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from errors import CheckpointError
-from training.checkpoint import load_classifier
+from retrain.errors import CheckpointError
+from retrain.training.checkpoint import load_classifier
 
 LABELS = {0: "NORMAL", 1: "URGENT", 2: "HIGHLY URGENT"}
 

@@ -12,11 +12,11 @@ import psutil
 import pytest
 from playwright.sync_api import sync_playwright
 
-from errors import DatasetError
-from journal import Journal
 from load_dataset import check_splits
 from rehearsal.local_hub import LocalHub
-from reporting.redaction import Redactor
+from retrain.errors import DatasetError
+from retrain.journal import Journal
+from retrain.redaction import Redactor
 from tests.conftest import LABELS, USERS, City, LiveAPI, Run, meanwhile
 from tests.test_status_page import CHROMIUM
 

@@ -22,16 +22,17 @@ from schemathesis import GenerationMode
 from schemathesis.checks import max_response_time
 
 from benchmarks.inference_load import make_classifier, resident_megabytes
-from journal import Journal
-from lifecycle.status_page import MAX_CONNECTIONS, MAX_WATCHERS, REQUEST_SECONDS
 from rehearsal.local_hub import LocalHub
+from retrain.journal import Journal
+from retrain.lifecycle.status_page import MAX_CONNECTIONS, MAX_WATCHERS, REQUEST_SECONDS
 from tests.conftest import CITY, SOURCE, USERS, free_port
 
 FEW_FILES = 256
 SERVE = f"""
 import resource, signal, sys; sys.path.insert(0, {str(SOURCE)!r})
 resource.setrlimit(resource.RLIMIT_NOFILE, ({FEW_FILES}, {FEW_FILES}))
-from pathlib import Path; from journal import Journal; from lifecycle.status_page import open_port, serve
+from pathlib import Path; from retrain.journal import Journal
+from retrain.lifecycle.status_page import open_port, serve
 listener = open_port(0); serve(listener, Journal(Path(sys.argv[1])))
 print(listener.getsockname()[1], flush=True)
 signal.pause()

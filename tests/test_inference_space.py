@@ -33,9 +33,9 @@ from benchmarks.inference_load import (
     make_classifier,
     resident_megabytes,
 )
-from evaluation.live_model import LiveModel
 from rehearsal.local_hub import LocalHub
 from rehearsal.sample_data import URGENCY_SHARES, make_grievances
+from retrain.evaluation.live_model import LiveModel
 
 APP = Path(__file__).parents[1] / "companion_spaces" / "inference"
 USERS = {"hf_owner": {"name": "city", "fullname": "The City", "orgs": []}}

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from evaluation.comparison import load_comparison
-from evaluation.decision_gate import decide
 from rehearsal.tiny_checkpoint import make_checkpoint
+from retrain.evaluation.comparison import load_comparison
+from retrain.evaluation.decision_gate import decide
 from tests.conftest import CITY, READER, STRANGER, City, Run
 
 Rows = list[dict[str, Any]]

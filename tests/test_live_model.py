@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from errors import ComparisonError
-from evaluation.live_model import LiveModel
-from run_record import Answer, Version
+from retrain.errors import ComparisonError
+from retrain.evaluation.live_model import LiveModel
+from retrain.records import Answer, Version
 from tests.conftest import LABELS, LiveAPI
 
 LABEL2ID = {name: i for i, name in enumerate(LABELS)}

@@ -5,8 +5,8 @@ from typing import Any
 import datasets
 import pytest
 
-from errors import DatasetError
 from load_dataset import Splits, check_splits
+from retrain.errors import DatasetError
 
 LABEL2ID = {"NORMAL": 0, "URGENT": 1, "HIGHLY URGENT": 2}
 

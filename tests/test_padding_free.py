@@ -15,11 +15,11 @@ from transformers import (
 )
 
 from configs import UrgencyConfig
+from retrain.training.batching import attend_in_turn, attend_nested, collate_packed, micro_batches, packed
+from retrain.training.compact_vocabulary import compact_vocabulary
+from retrain.training.fine_tuning import predict
+from retrain.training.focal_loss import FocalLossMultiClass, FocalLossTrainer
 from tests.test_configs import NEEDED
-from training.batching import attend_in_turn, attend_nested, collate_packed, micro_batches, packed
-from training.compact_vocabulary import compact_vocabulary
-from training.fine_tuning import predict
-from training.focal_loss import FocalLossMultiClass, FocalLossTrainer
 
 VOCABULARY = 400
 LENGTHS = {

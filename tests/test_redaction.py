@@ -5,7 +5,7 @@ import json
 import logging
 from urllib.parse import quote
 
-from reporting.redaction import RedactingFilter, Redactor
+from retrain.redaction import RedactingFilter, Redactor
 
 SECRET = "correct horse battery"
 

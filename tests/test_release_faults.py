@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from release.model_release import restore_version
-from release.versions import GIVEN_UP, list_versions, mark, read_metadata
+from retrain.hub.model_repo import restore_version
+from retrain.hub.versions import GIVEN_UP, list_versions, mark, read_metadata
 from tests.conftest import SOURCE, City, free_port
 
 HOLD = 50  # seconds, if it is not released: less than those after which the client gives up
@@ -117,7 +117,7 @@ def test_a_restart_that_is_refused_brings_the_previous_version_back_and_says_how
     city.hub.faults.add(method="POST", path="/spaces/city/inference/restart", status=403, times=None)
     run = city.run()
     assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
-    assert f"python -m release.rollout rollback --to {first.tag}" in run.output
+    assert f"python -m retrain.release.rollout rollback --to {first.tag}" in run.output
     assert "main of city/model is at" in run.output
     newest = list_versions(city.api, "city/model")[0]
     assert weights(city, newest.revision) == weights(city, first.revision)
@@ -297,7 +297,7 @@ def test_of_two_jobs_that_release_at_once_one_wins_and_the_other_finds_that_the_
 
 def by_hand(city: City, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "release.rollout", *arguments],
+        [sys.executable, "-m", "retrain.release.rollout", *arguments],
         env=city.settings,
         cwd=SOURCE,
         capture_output=True,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from journal import Journal
-from reporting.run_history import f1_alarm, health, read_runs
+from retrain.journal import Journal
+from retrain.reporting.history import f1_alarm, health, read_runs
 from tests.conftest import SOURCE, City
 
 Splits = dict[str, list[dict[str, Any]]]
@@ -99,7 +99,7 @@ def test_an_unchanged_run_ends_at_once_if_asked_to_and_the_history_tells_all(
     assert f"unchanged/{second.folder.name}/run.json" in files
     assert not [name for name in files if name.endswith(".safetensors")]
     printed = subprocess.run(
-        [sys.executable, "-m", "reporting.run_history"],
+        [sys.executable, "-m", "retrain.reporting.history"],
         cwd=SOURCE,
         env=city.settings,
         capture_output=True,

@@ -5,7 +5,7 @@ import socket
 import numpy as np
 import pytest
 
-from evaluation.scores import compute_scores, stratified_sample
+from retrain.evaluation.scores import compute_scores, stratified_sample
 
 ID2LABEL = {0: "NORMAL", 1: "URGENT", 2: "HIGHLY URGENT"}
 

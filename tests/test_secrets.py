@@ -132,7 +132,7 @@ def watched(
 
 def test_no_secret_is_in_an_argument_of_a_process(watched: Watched) -> None:
     started = [" ".join(arguments) for arguments in watched.arguments]
-    for name in ("train_model.py", "training_process.py", "wandb-core", "reporting.report"):
+    for name in ("train_model.py", "model_pipeline.py", "wandb-core", "retrain.reporting.report"):
         assert any(name in command for command in started), started
     assert secrets_in("\n".join(started).encode()) == []
 
@@ -195,7 +195,7 @@ def test_wandb_is_given_neither_output_nor_code_nor_machine_nor_environment(
     (told,) = [file.read_bytes() for file in watched.run.folder.glob("wandb/offline-*/*.wandb")]
     assert b"f1_macro" in told
     host = RunRecord(host=socket.gethostname()).SerializeToString()
-    for kept in (host, b"training_process.py", b"HF_ENDPOINT", b"PYTHONPATH", b"loopback_only"):
+    for kept in (host, b"model_pipeline.py", b"HF_ENDPOINT", b"PYTHONPATH", b"loopback_only"):
         assert kept not in told
     assert not [row for row in unique_grievances if row["grievance"].encode() in told]
     files = {file.name for file in watched.run.folder.glob("wandb/offline-*/files/**/*") if file.is_file()}

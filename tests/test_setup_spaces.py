@@ -37,7 +37,7 @@ class SetUp:
         file = self.folder / ".env"
         file.write_text("\n".join(f"{name}={value}" for name, value in (ENV | changed).items()))
         return subprocess.run(
-            [sys.executable, "-m", "setup_spaces", str(file), *options],
+            [sys.executable, "-m", "retrain.setup", str(file), *options],
             cwd=SOURCE,
             env={
                 "PATH": os.environ["PATH"],
@@ -79,12 +79,17 @@ def test_a_plan_changes_nothing_and_what_is_done_twice_changes_nothing_the_secon
         runtime = set_up.api.get_space_runtime(retrain)
         assert (runtime.stage, runtime.requested_hardware) == ("PAUSED", "cpu-upgrade")
         files = set(set_up.api.list_repo_files(retrain, repo_type="space"))
-        assert {"Dockerfile", "train_model.py", "lifecycle/page/run.html", "reporting/report.html"} <= files
+        assert {
+            "Dockerfile",
+            "train_model.py",
+            "retrain/lifecycle/page/run.html",
+            "retrain/reporting/report.html",
+        } <= files
         assert {"requirements-cuda.lock", "requirements-cpu.lock", "requirements.txt"} <= files
         assert not [
             name
             for name in files
-            if name.startswith(("tests", "rehearsal", "setup_spaces", ".", "companion"))
+            if name.startswith(("tests", "rehearsal", "retrain.setup", ".", "companion"))
             and name != ".gitattributes"
         ]
         assert "requirements-dev.txt" not in files
@@ -113,7 +118,7 @@ def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
     assert empty.returncode == 1
     assert "ok  HF_TOKEN: accepted" in empty.stdout
     assert "!!  data set city/urgency-data: not readable" in empty.stdout
-    assert "setup_spaces" in empty.stdout or "does not exist" in empty.stdout
+    assert "retrain.setup" in empty.stdout or "does not exist" in empty.stdout
     assert "!!  API http://127.0.0.1:9/predict: can't be asked" in empty.stdout
 
     set_up("--yes", LABEL="urgency")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from lifecycle.space_control import is_private_space_at
 from rehearsal.local_hub import LocalHub
+from retrain.hub.spaces import is_private_space_at
 from tests.conftest import CITY, USERS
 
 

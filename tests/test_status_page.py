@@ -12,9 +12,9 @@ import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from prometheus_client.parser import text_string_to_metric_families
 
-from journal import Journal
-from lifecycle.run_status import run_status
-from lifecycle.status_page import open_port, serve
+from retrain.journal import Journal
+from retrain.lifecycle.run_status import run_status
+from retrain.lifecycle.status_page import open_port, serve
 from tests.conftest import CITY, City
 from tests.test_job_faults import answer_right
 

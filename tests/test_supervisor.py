@@ -17,10 +17,10 @@ import pytest
 import requests
 from huggingface_hub import HfApi
 
-from journal import Journal, run_record
-from lifecycle.ending import pause_or_stay
-from lifecycle.supervisor import Limits, run_child
 from rehearsal.local_hub import LocalHub
+from retrain.journal import Journal, run_record
+from retrain.lifecycle.ending import pause_or_stay
+from retrain.lifecycle.supervisor import Limits, run_child
 from tests.conftest import CITY, SOURCE, USERS, City
 
 Splits = dict[str, list[dict[str, Any]]]
@@ -98,7 +98,7 @@ def test_threads_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_is_in_use_as_long_as_its_supervisor_lives(tmp_path: Path) -> None:
-    from journal import resumable_run
+    from retrain.journal import resumable_run
 
     code = f"""
 import sys, time; sys.path.insert(0, {str(SOURCE)!r})
@@ -210,7 +210,7 @@ def test_a_job_whose_training_process_is_killed_fails_and_pauses(
     city.wait_for(job, "stage", name="train")
     children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     (training,) = [
-        int(pid) for pid in children if "training_process.py" in Path(f"/proc/{pid}/cmdline").read_text()
+        int(pid) for pid in children if "model_pipeline.py" in Path(f"/proc/{pid}/cmdline").read_text()
     ]
     os.kill(training, signum)
     run = city.end(job)
@@ -293,7 +293,7 @@ def test_signals_raise_inside_the_block_and_are_ignored_after_it() -> None:
     """In a process of its own: it changes handlers."""
     code = f"""
 import os, signal, sys; sys.path.insert(0, {str(SOURCE)!r})
-from errors import Interrupted; from lifecycle.supervisor import interruptible
+from retrain.errors import Interrupted; from retrain.lifecycle.supervisor import interruptible
 try:
     with interruptible():
         os.kill(os.getpid(), signal.SIGTERM)

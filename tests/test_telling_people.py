@@ -14,11 +14,11 @@ import pytest
 from aiosmtpd.controller import Controller
 from huggingface_hub import HfApi
 
-from journal import Journal
 from rehearsal.local_hub import LocalHub
-from reporting.notification import notify, warnings_before
-from reporting.report import write_report
-from reporting.run_history import publish_run
+from retrain.journal import Journal
+from retrain.reporting.history import publish_run
+from retrain.reporting.notification import notify, warnings_before
+from retrain.reporting.report import write_report
 from tests.conftest import CITY, USERS, City, free_port
 
 Splits = dict[str, list[dict[str, Any]]]

@@ -16,7 +16,7 @@ import requests
 
 from rehearsal.space_host import parse_dockerfile
 from rehearsal.world import INFERENCE_SPACE, MODEL, RETRAIN_SPACE, World
-from release.versions import list_versions, read_metadata
+from retrain.hub.versions import list_versions, read_metadata
 from tests.conftest import SOURCE, City, free_port
 from tests.test_release_faults import HOLD
 

@@ -11,16 +11,16 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from configs import UrgencyConfig
-from distributed_training import train_on_devices
-from errors import CheckpointError
-from evaluation.scores import f1_metrics
-from journal import Journal
 from model_pipeline import GrievanceClassifier
-from reporting.tracking import Tracker
+from retrain.errors import CheckpointError
+from retrain.evaluation.scores import f1_metrics
+from retrain.journal import Journal
+from retrain.reporting.tracking import Tracker
+from retrain.training.devices import train_on_devices
+from retrain.training.fine_tuning import class_weights, fine_tune, training_summary
+from retrain.training.focal_loss import FocalLossMultiClass
+from retrain.training.tokenization import cut_texts
 from tests.test_configs import NEEDED
-from training.fine_tuning import class_weights, fine_tune, training_summary
-from training.focal_loss import FocalLossMultiClass
-from training.tokenization import cut_texts
 
 
 def test_focal_loss_follows_its_formula() -> None:

@@ -1,0 +1,262 @@
+"""Whether the candidate replaces the live model: a pure function of both models' answers on the same rows.
+
+Knows nothing but run_record, numpy and scipy: no network, clock or torch. `python -m
+retrain.evaluation.decision_gate comparison.parquet` computes the verdict of a run anew, from its rows alone.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from retrain.evaluation.paired_statistics import (
+    Counts,
+    bootstrap_deltas,
+    f1_macro_of_both,
+    joint_counts,
+    kappa,
+    mcnemar_exact,
+)
+from retrain.records import Comparison, GateRules, RuleResult, Verdict
+
+# A share of right answers means little on fewer rows of a class: one row more or less is 5 points.
+ROWS_TO_TELL_RECALL = 20
+# Cohen's kappa below which an API's answers are hardly better than chance, and that of answers that fit well.
+KAPPA_OF_A_MODEL, KAPPA_OF_A_GOOD_MODEL = 0.1, 0.5
+
+
+class Evidence(NamedTuple):
+    """What the rows say. Macro F1 is over the full label set; recalls and class_rows are by class id."""
+
+    f1_candidate: float
+    f1_live: float
+    delta: float
+    interval: tuple[float, float]
+    probability_of_gain: float
+    mcnemar_p: float
+    only_candidate_right: int
+    only_live_right: int
+    recalls_candidate: Sequence[float]
+    recalls_live: Sequence[float]
+    class_rows: Sequence[int]
+
+
+def decide(comparison: Comparison, rules: GateRules) -> Verdict:
+    """Judge the rows that both answered: "accepted" if every rule is met, "rejected" if one is not.
+
+    "inconclusive" where the rows can't carry a judgement: too few answers, a class without rows, or an API
+    whose answers can't be those of a model.
+    """
+    answered = [i for i, prediction in enumerate(comparison.live) if prediction is not None]
+    failures = dict(Counter(error for error in comparison.errors if error).most_common())
+    labels, candidate, live = (
+        np.array([column[i] for i in answered], dtype=np.intp)
+        for column in (comparison.labels, comparison.candidate, comparison.live)
+    )
+    counts = joint_counts(labels, candidate, live, len(comparison.label_names))
+    verdict = Verdict(
+        outcome="inconclusive",
+        reasons=(),
+        compared_with=comparison.compared_with,
+        rows_asked=len(comparison.rows),
+        rows_compared=len(answered),
+        failures=failures,
+    )
+    if doubt := _doubt(comparison, counts, failures, rules):
+        advice = "Nothing was published."
+        if comparison.compared_with == "api":
+            advice += (
+                " Check the API at API_ENDPOINT and restart, or set COMPARE_WITH=hub to compare with the "
+                "released model, scored here."
+            )
+        return replace(verdict, reasons=(f"{doubt} {advice}",))
+    evidence = weigh(counts, rules)
+    results = tuple(_apply(rules, evidence, comparison.label_names))
+    reasons = [*(result.reason for result in results), *_in_plain_words(evidence, rules)]
+    if failures:
+        lost = len(comparison.rows) - len(answered)
+        reasons.append(f"{lost} rows were not answered and do not count: {_counted(failures)}.")
+    return replace(
+        verdict,
+        outcome="accepted" if all(result.passed for result in results) else "rejected",
+        reasons=tuple(reasons),
+        rules=results,
+        f1_macro_candidate=evidence.f1_candidate,
+        f1_macro_live=evidence.f1_live,
+        delta=evidence.delta,
+        interval=evidence.interval,
+        probability_of_gain=evidence.probability_of_gain,
+        mcnemar_p=evidence.mcnemar_p,
+    )
+
+
+def first_release(repo_id: str, *, allowed: bool) -> Verdict:
+    """The verdict where the model repository holds no model to compare with."""
+    if allowed:
+        return Verdict("accepted", (f"{repo_id} holds no model yet, and ALLOW_FIRST_RELEASE is set.",))
+    return Verdict(
+        "inconclusive",
+        (
+            f"{repo_id} holds no model that HF_TOKEN may see, so there is nothing to compare with. If this "
+            "is the first release, set ALLOW_FIRST_RELEASE=true; otherwise check HUB_MODEL_ID and the token.",
+        ),
+    )
+
+
+def weigh(counts: Counts, rules: GateRules) -> Evidence:
+    """Every figure of the comparison, from the joint counts (see joint_counts)."""
+    f1_candidate, f1_live = (float(f1) for f1 in f1_macro_of_both(counts))
+    deltas = bootstrap_deltas(counts, rules.seed)
+    low, high = np.quantile(deltas, [0.025, 0.975])
+    right = np.eye(len(counts), dtype=bool)
+    # Of the axes label, candidate, live: where the candidate's answer, or the live one, is the label.
+    candidate_right, live_right = right[:, :, None], right[:, None, :]
+    only_candidate = int(counts[candidate_right & ~live_right].sum())
+    only_live = int(counts[live_right & ~candidate_right].sum())
+    class_rows = counts.sum(axis=(1, 2))
+    return Evidence(
+        f1_candidate,
+        f1_live,
+        delta=f1_candidate - f1_live,
+        interval=(float(low), float(high)),
+        probability_of_gain=float((deltas > rules.threshold).mean()),
+        mcnemar_p=mcnemar_exact(only_candidate, only_live),
+        only_candidate_right=only_candidate,
+        only_live_right=only_live,
+        recalls_candidate=(np.diagonal(counts.sum(axis=2)) / np.maximum(class_rows, 1)).tolist(),
+        recalls_live=(np.diagonal(counts.sum(axis=1)) / np.maximum(class_rows, 1)).tolist(),
+        class_rows=class_rows.tolist(),
+    )
+
+
+def _doubt(comparison: Comparison, counts: Counts, failures: dict[str, int], rules: GateRules) -> str | None:
+    """Why these rows can't be judged; None where they can."""
+    asked, compared = len(comparison.rows), int(counts.sum())
+    if len(set(comparison.rows)) < asked:
+        return "Some rows stand in the comparison twice, so that they would count twice."
+    if not compared or compared < rules.min_coverage * asked:
+        return (
+            f"The live model answered {compared} of {asked} rows, and {rules.min_coverage:.0%} are needed "
+            f"({_counted(failures) or 'no causes known'})."
+        )
+    names = comparison.label_names
+    empty = [name for name, rows in zip(names, counts.sum(axis=(1, 2)), strict=True) if not rows]
+    if empty:
+        return f"None of the {compared} rows that were answered is labelled {', '.join(empty)}."
+    return _api_fault(counts.sum(axis=1), names) if comparison.compared_with == "api" else None
+
+
+def _counted(failures: dict[str, int]) -> str:
+    return "; ".join(f"{count} × {cause}" for cause, count in failures.items())
+
+
+def _api_fault(confusion: Counts, names: Sequence[str]) -> str | None:
+    """Why a confusion matrix (label, answer) can't be that of a released model; None where it can."""
+    answers, rows = confusion.sum(axis=0), confusion.sum()
+    if answers.max() == rows:
+        return f"The API answered {names[answers.argmax()]} to all of {rows} rows: that is no model's answer."
+    as_said = kappa(confusion)
+    _, fitting = linear_sum_assignment(confusion, maximize=True)
+    if kappa(confusion[:, fitting]) > max(as_said, KAPPA_OF_A_GOOD_MODEL):
+        swaps = ", ".join(
+            f"{names[answer]} for {names[label]}" for label, answer in enumerate(fitting) if label != answer
+        )
+        return f"The API's labels look swapped: its answers fit well if it says {swaps}."
+    if as_said < KAPPA_OF_A_MODEL:
+        return f"The API's answers are hardly better than chance (Cohen's kappa {as_said:.2f})."
+    return None
+
+
+def _apply(rules: GateRules, evidence: Evidence, names: Sequence[str]) -> list[RuleResult]:
+    """The rules that are set, each with its result and its reason."""
+    better = evidence.delta > rules.threshold
+    results = [
+        RuleResult(
+            "DECISION_THRESHOLD",
+            better,
+            f"The new model's macro F1 is {evidence.f1_candidate:.4f}, the live model's "
+            f"{evidence.f1_live:.4f} on the same {sum(evidence.class_rows)} rows: {evidence.delta:+.4f}, "
+            f"which {'exceeds' if better else 'does not exceed'} the threshold of {rules.threshold:.4f}.",
+        )
+    ]
+    if rules.confidence is not None:
+        sure = evidence.probability_of_gain >= rules.confidence
+        results.append(
+            RuleResult(
+                "DECISION_CONFIDENCE",
+                sure,
+                f"The probability that it is better by more than the threshold is "
+                f"{evidence.probability_of_gain:.3f}; at least {rules.confidence:.3f} is asked for.",
+            )
+        )
+    if rules.min_f1_macro is not None:
+        high = evidence.f1_candidate >= rules.min_f1_macro
+        results.append(
+            RuleResult(
+                "MIN_F1_MACRO",
+                high,
+                f"Its macro F1 of {evidence.f1_candidate:.4f} is {'not ' if high else ''}below the floor of "
+                f"{rules.min_f1_macro:.4f}.",
+            )
+        )
+    if rules.max_class_recall_drop is not None:
+        results.append(_recall_rule(rules.max_class_recall_drop, evidence, names))
+    return results
+
+
+def _recall_rule(allowed: float, evidence: Evidence, names: Sequence[str]) -> RuleResult:
+    unsure, worse = [], []
+    columns = (names, evidence.class_rows, evidence.recalls_live, evidence.recalls_candidate)
+    for name, rows, live, candidate in zip(*columns, strict=True):
+        if rows < ROWS_TO_TELL_RECALL:
+            unsure.append(f"{name} has {rows} rows")
+        elif live - candidate > allowed:
+            worse.append(f"{name} from {live:.3f} to {candidate:.3f}")
+    if unsure:
+        reason = (
+            f"Whether a class got worse can't be told: {', '.join(unsure)}, and {ROWS_TO_TELL_RECALL} are "
+            "needed. Raise DEPLOYED_SAMPLE_SIZE or add test rows."
+        )
+    elif worse:
+        reason = f"Recall falls by more than {allowed:.3f}: {', '.join(worse)}."
+    else:
+        reason = f"No class loses more than {allowed:.3f} of recall."
+    return RuleResult("MAX_CLASS_RECALL_DROP", not (unsure or worse), reason)
+
+
+def _in_plain_words(evidence: Evidence, rules: GateRules) -> tuple[str, str]:
+    low, high = evidence.interval
+    # Rounded down: 99.7 are not "100 of 100".
+    times = int(evidence.probability_of_gain * 100)
+    only_one = evidence.only_candidate_right + evidence.only_live_right
+    p = "p < 0.001" if evidence.mcnemar_p < 0.001 else f"p = {evidence.mcnemar_p:.3f}"
+    return (
+        f"In {times} of 100 resamplings of these rows the new model is better by more than the threshold "
+        f"(95 % interval of the gain: {low:+.4f} to {high:+.4f}).",
+        f"On {only_one} rows just one of the two is right: the new model on {evidence.only_candidate_right}, "
+        f"the live one on {evidence.only_live_right} (McNemar's exact test: {p}).",
+    )
+
+
+def main(arguments: Sequence[str]) -> str | None:
+    """Print the verdict on a file of a comparison; returns what is wrong with the call or the file."""
+    from retrain.errors import ComparisonError
+    from retrain.evaluation.comparison import load_comparison
+
+    if len(arguments) != 1:
+        return "usage: python -m retrain.evaluation.decision_gate comparison.parquet"
+    try:
+        verdict = decide(*load_comparison(Path(arguments[0])))
+    except ComparisonError as error:
+        return str(error)
+    print("\n".join([verdict.outcome.upper(), *(f"  {reason}" for reason in verdict.reasons)]))
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""The one client of the Hub: time-outs on every call, and retries of what passes by itself.
+
+huggingface_hub gives its calls neither. Its own uploads, LFS batches and tree listings are retried by itself
+and are left alone here. A repeated release is safe: its commit carries parent_commit, so that the second one
+is refused if the first was made after all.
+"""
+
+import logging
+import random
+import time
+from typing import Any
+
+from huggingface_hub import HfApi, set_client_factory
+from huggingface_hub.utils import httpx
+from huggingface_hub.utils._http import hf_request_event_hook  # the default client has it too
+
+from retrain.errors import HubError, hub_errors
+
+TRANSIENT_STATUS = frozenset({429, 502, 503, 504})
+TRIES = 4
+LONGEST_WAIT = 30.0
+_RETRIED_BY_THE_LIBRARY = ("/preupload/", "/info/lfs/", "/tree/")
+
+logger = logging.getLogger(__name__)
+
+
+class RetryingTransport(httpx.HTTPTransport):
+    """Retries named transient errors with exponential back-off, jitter and Retry-After."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        tries = 1 if any(part in request.url.path for part in _RETRIED_BY_THE_LIBRARY) else TRIES
+        for attempt in range(1, tries + 1):
+            wait = min(LONGEST_WAIT, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
+            try:
+                response = super().handle_request(request)
+            except httpx.TransportError as error:
+                # Where no connection was made the request did not leave, so that any method may be repeated.
+                repeatable = isinstance(error, httpx.ConnectError) or request.method in ("GET", "HEAD")
+                if attempt == tries or not repeatable:
+                    raise
+                cause = type(error).__name__
+            else:
+                if response.status_code not in TRANSIENT_STATUS or attempt == tries:
+                    return response
+                cause = f"status {response.status_code}"
+                retry_after = response.headers.get("Retry-After", "")
+                wait = min(LONGEST_WAIT, float(retry_after)) if retry_after.isdigit() else wait
+                response.close()
+            logger.info("The Hub: %s at %s; once more in %.1f s", cause, request.url.path, wait)
+            time.sleep(wait)
+        raise AssertionError("unreachable")
+
+
+def configure_hub_client(timeout: float = 60.0) -> None:
+    """Give all of huggingface_hub (and so datasets and transformers) this client, for the whole process.
+
+    timeout: seconds without a byte before a call fails.
+    """
+    set_client_factory(
+        lambda: httpx.Client(
+            transport=RetryingTransport(),
+            event_hooks={"request": [hf_request_event_hook]},
+            follow_redirects=True,
+            timeout=httpx.Timeout(timeout, connect=10.0),
+        )
+    )
+
+
+def account(api: HfApi) -> dict[str, Any]:
+    """Whom the token belongs to, and what it may do."""
+    with hub_errors("check HF_TOKEN at", api.endpoint):
+        return api.whoami()
+
+
+def check_token(api: HfApi) -> None:
+    """Say at the start, rather than after hours of training, that nothing can be published.
+
+    Raises:
+        HubError: HF_TOKEN is not accepted or may only read.
+    """
+    if account(api).get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise HubError("HF_TOKEN may only read, and the run publishes a model. Make one with write access.")

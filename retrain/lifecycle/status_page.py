@@ -1,0 +1,213 @@
+"""The port that the platform looks at: a page for people, /health, /api/status and /metrics.
+
+All of it is read from the journal. The page is public on a public Space.
+"""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from jinja2 import Environment, FileSystemLoader
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from retrain.errors import SettingsError
+from retrain.journal import Journal
+from retrain.lifecycle.run_status import run_status
+
+PAGE = Path(__file__).with_name("page")
+LOOK_SECONDS = 1.0
+# A line so often keeps proxies from closing a stream in which nothing happens.
+ALIVE_SECONDS = 15.0
+# Each connection is a file of the process that has to pause the Space in the end; who watches keeps one.
+MAX_CONNECTIONS, MAX_WATCHERS, COME_BACK_SECONDS = 200, 100, 60
+# In which a new connection has to send a whole request.
+REQUEST_SECONDS = 10.0
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        "frame-ancestors 'self' https://huggingface.co"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class StatusPage:
+    """Renders the state of a run, anew only when its journal has grown."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._version: object = None
+        self._status: dict[str, Any] = {}
+        self._rendered: dict[str, str] = {}
+        self._watchers = 0
+        self._templates = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
+        self._templates.filters |= {"duration": duration, "curve": curve, "span": span}
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """See run_status."""
+        version = self._journal.version
+        if version != self._version:
+            self._status, self._version, self._rendered = run_status(list(self._journal.read())), version, {}
+        return self._status
+
+    def render(self, template: str) -> str:
+        status = self.status
+        if template not in self._rendered:
+            self._rendered[template] = self._templates.get_template(template).render(run=status)
+        return self._rendered[template]
+
+    async def page(self, request: Request) -> Response:
+        return HTMLResponse(self.render("page.html"), headers=HEADERS)
+
+    async def health(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"}, headers=HEADERS)
+
+    async def api(self, request: Request) -> Response:
+        return JSONResponse(self.status, headers=HEADERS)
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(metrics(self.status), media_type=CONTENT_TYPE_LATEST, headers=HEADERS)
+
+    async def events(self, request: Request) -> Response:
+        return StreamingResponse(self.changes(), media_type="text/event-stream", headers=HEADERS)
+
+    async def changes(self) -> AsyncIterator[str]:
+        """Server-sent events: the page's changing part, whenever it has changed."""
+        if self._watchers >= MAX_WATCHERS:
+            yield f"retry: {COME_BACK_SECONDS * 1000}\n\n"
+            return
+        shown, silent = "", 0.0
+        self._watchers += 1
+        try:
+            while True:
+                if (now := self.render("run.html")) != shown:
+                    shown, silent = now, 0.0
+                    yield f"data: {json.dumps(now)}\n\n"
+                elif silent > ALIVE_SECONDS:
+                    silent = 0.0
+                    yield ": alive\n\n"
+                await asyncio.sleep(LOOK_SECONDS)
+                silent += LOOK_SECONDS
+        finally:
+            self._watchers -= 1
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's HTTP, with an end to connections that are too many, or that never ask for anything."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.close()
+        self.loop.call_later(REQUEST_SECONDS, self._end_if_silent)
+
+    def _end_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
+
+
+def open_port(port: int) -> socket.socket:
+    """Listen on every interface, as the platform's proxy needs it.
+
+    Raises:
+        SettingsError: somebody else listens there.
+    """
+    try:
+        return socket.create_server(("0.0.0.0", port))  # noqa: S104 (a container's port is published by its host)
+    except OSError as error:
+        raise SettingsError(f"PORT={port} can't be opened ({error.strerror}). Choose a free port.") from error
+
+
+def serve(listener: socket.socket, journal: Journal) -> None:
+    """Answer on `listener`, in a daemon thread of this process, until the process ends."""
+    page = StatusPage(journal)
+    app = Starlette(
+        routes=[
+            Route("/", page.page),
+            Route("/events", page.events),
+            Route("/health", page.health),
+            Route("/api/status", page.api),
+            Route("/metrics", page.metrics),
+            Mount("/assets", StaticFiles(directory=PAGE / "assets")),
+        ]
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+        )
+    )
+    threading.Thread(target=server.run, args=([listener],), name="status page", daemon=True).start()
+
+
+def metrics(status: dict[str, Any]) -> bytes:
+    """The state as Prometheus metrics; what is not known yet is left out."""
+    registry = CollectorRegistry()
+
+    def gauge(name: str, about: str, value: float | None, **labels: str) -> None:
+        if value is not None:
+            metric = Gauge(f"retrain_{name}", about, labels, registry=registry)
+            (metric.labels(**labels) if labels else metric).set(value)
+
+    stage = status["stages"][-1]["name"] if status["stages"] else "start"
+    outcome = status["outcome"] or "running"
+    gauge("run", "The run", 1, label=status["label"] or "", stage=stage, outcome=outcome)
+    gauge("warnings", "Warnings so far", len(status["warnings"]))
+    gauge(
+        "space_not_paused",
+        "1 if the Space could not be paused and is billed",
+        status["pause_failed"] is not None,
+    )
+    gauge("progress_ratio", "How far the current step is", (status["progress"] or {}).get("share"))
+    for name, points in status["curves"].items():
+        gauge(f"training_{name}", f"The newest point of the curve {name}", points[-1][1] if points else None)
+    gauge("test_f1_macro", "The new model on the test set", (status["scores"] or {}).get("f1_macro"))
+    gauge("gain_f1_macro", "New model less live model", (status["verdict"] or {}).get("delta"))
+    return generate_latest(registry)
+
+
+def duration(seconds: float) -> str:
+    """As in "1 h 05 min", "3 min 20 s" or "12 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def curve(points: Sequence[tuple[float, float]], width: int = 300, height: int = 90) -> str:
+    """Points as an SVG polyline's, in a box with the origin at the top left."""
+    xs, ys = zip(*points, strict=True)
+    along, up = max(xs) - min(xs) or 1, max(ys) - min(ys) or 1
+    return " ".join(
+        f"{(x - min(xs)) / along * width:.1f},{height - (y - min(ys)) / up * height:.1f}" for x, y in points
+    )
+
+
+def span(verdict: dict[str, Any], width: int = 300) -> dict[str, float]:
+    """Where the gain, its interval and zero stand on a line of that width."""
+    low, high = verdict["interval"]
+    left, right = min(low, 0), max(high, 0)
+    scale = width / ((right - left) or 1)
+    return {
+        name: (x - left) * scale
+        for name, x in (("low", low), ("high", high), ("gain", verdict["delta"]), ("zero", 0))
+    }

@@ -1,0 +1,158 @@
+"""Brings a released version into service and proves it: restart, the new revision, answers as they should be.
+
+Knows the inference Space as five calls (`Service`), not how they are made. By hand:
+
+    python -m retrain.release.rollout versions
+    python -m retrain.release.rollout rollback [--to v20250129_143052]
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from retrain.errors import RetrainError, RolloutError
+from retrain.records import Answer, Release, Version
+
+SECONDS_BETWEEN_LOOKS = 1.0
+# Hardware and precision differ between the Space that trained and the one that serves.
+SCORE_TOLERANCE = 1e-2
+SLOWER_AT_MOST = 3.0
+NOTICEABLE_SECONDS = 0.05  # below it a latency is noise
+# Looks in a row at something that does not pass by itself, before it is believed.
+LOOKS_TO_BELIEVE = 5
+SECONDS_OF_OLD_STAGE = 60.0
+BROKEN_STAGES = ("RUNTIME_ERROR", "BUILD_ERROR", "CONFIG_ERROR", "NO_APP_FILE")
+
+
+@dataclass(frozen=True)
+class Service:
+    """The inference Space: how to restart it, its stage, the version it says it has loaded, its answers."""
+
+    space_id: str
+    restart: Callable[[], None]
+    stage: Callable[[], str]
+    served_version: Callable[[], Version | None]
+    ask: Callable[[Sequence[str]], Sequence[Answer]]
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Texts, and for each the scores of every class (in id order) that the version in question must give.
+
+    seconds: what a text took before the rollout, if that is known.
+    """
+
+    texts: Sequence[str]
+    scores: Sequence[Sequence[float] | None]
+    seconds: float | None = None
+
+
+# Where no scores are known, all that can be asked is that it answers.
+ANY_ANSWER = Canary(["नमस्कार"], [None])
+
+
+def median_seconds(answers: Sequence[Answer]) -> float | None:
+    """The median time of a text that was answered."""
+    times = [answer.seconds for answer in answers if answer.seconds is not None]
+    return median(times) if times else None
+
+
+def wrong_answer(canary: Canary, answers: Sequence[Answer]) -> str | None:
+    """How the answers can't be those of the version in question; None if they can. A pure function."""
+    for number, (expected, answer) in enumerate(zip(canary.scores, answers, strict=True)):
+        if answer.label is None or expected is None:
+            continue
+        best, second = sorted(expected, reverse=True)[:2]
+        if expected[answer.label] < best and best - second > SCORE_TOLERANCE:
+            return f"test text {number} gets another label than the model gave here"
+        off = max(abs(a - b) for a, b in zip(answer.scores, expected, strict=True)) if answer.scores else 0.0
+        if off > SCORE_TOLERANCE:
+            return f"the scores of test text {number} are off by {off:.3f}"
+    return None
+
+
+def not_ready(canary: Canary, answers: Sequence[Answer]) -> str | None:
+    """What a version may still lack that has just started: every answer, and in time. A pure function."""
+    missing = [answer.error for answer in answers if answer.label is None]
+    if missing:
+        return f"{len(missing)} of {len(answers)} test texts are not answered: {missing[0]}"
+    now = median_seconds(answers)
+    if canary.seconds and now and now > SLOWER_AT_MOST * max(canary.seconds, NOTICEABLE_SECONDS):
+        return f"a text takes {now:.2f} s, and took {canary.seconds:.2f} s before"
+    return None
+
+
+def roll_out(
+    service: Service,
+    release: Release,
+    canary: Canary,
+    *,
+    timeout_minutes: float,
+    on_state: Callable[[str], None] = lambda state: None,
+) -> None:
+    """Restart the Space and wait until it serves the released revision and passes the canary.
+
+    Where the Space does not tell its revision, its stage and the canary must do. A stage of RUNNING alone is
+    never proof.
+
+    Raises:
+        RolloutError: it could not be restarted, is broken, serves something else, or took too long.
+    """
+    service.restart()
+    began = time.monotonic()
+    last, first_stage, looks = "", None, 0
+    while time.monotonic() < began + timeout_minutes * 60:
+        stage, served = service.stage(), service.served_version()
+        first_stage = first_stage or stage
+        state = f"stage {stage}" + (f", serving {served.tag or served.revision[:12]}" if served else "")
+        # Right after a restart the stage may still be that of before.
+        is_news = stage != first_stage or time.monotonic() > began + SECONDS_OF_OLD_STAGE
+        hopeless = stage in BROKEN_STAGES and is_news
+        may_be_it = served.revision == release.revision if served else stage == "RUNNING"
+        if may_be_it:
+            answers = service.ask(canary.texts)
+            wrong, lacking = wrong_answer(canary, answers), not_ready(canary, answers)
+            if not (wrong or lacking):
+                on_state(f"{state}, answering as it should")
+                return
+            state += f", but {wrong or lacking}"
+            # From the version itself a wrong answer is final; otherwise the old one may still be there.
+            hopeless = hopeless or bool(wrong and served)
+        if state != last:
+            on_state(state)
+        last = state
+        looks = looks + 1 if hopeless else 0
+        if looks >= LOOKS_TO_BELIEVE:
+            break
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    raise RolloutError(f"{service.space_id} does not serve {release.version_tag} (last seen: {last}).")
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """`versions` and `rollback [--to TAG]`, with the settings of the job; returns what went wrong."""
+    from retrain.release.inference_space import connect
+    from retrain.release.rollback import roll_back_by_hand, show_versions
+
+    parser = argparse.ArgumentParser(prog="python -m retrain.release.rollout")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("versions", help="the versions on the Hub, the newest first")
+    rollback = commands.add_parser("rollback", help="restore an earlier version and see that it serves")
+    rollback.add_argument("--to", metavar="TAG", help="unless given, the version that the newest replaced")
+    options = parser.parse_args(arguments)
+    try:
+        api, config, space = connect(environ)
+        if options.command == "versions":
+            print(show_versions(api, config, space))
+        else:
+            print(roll_back_by_hand(api, config, space, options.to))
+    except RetrainError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,205 @@
+"""The run on Weights & Biases. Tracking is a guest: whatever it does, the run goes on.
+
+Without a key or a network the run is tracked offline, in the run's folder. Knows no Hub and no model.
+`python -m retrain.reporting.tracking RUN_FOLDER` tells the end of a run whose own process could not.
+"""
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Concatenate, Literal, ParamSpec
+
+import requests
+import wandb
+
+from retrain.records import OUTCOMES, DatasetInfo, Scores, Verdict
+from retrain.redaction import Redactor, set_up_logging
+from retrain.reporting.summary import is_good, summary, title
+
+FINISH_TIMEOUT = 60.0
+
+P = ParamSpec("P")
+
+logger = logging.getLogger(__name__)
+
+
+def never_fails(
+    method: Callable[Concatenate["Tracker", P], None],
+) -> Callable[Concatenate["Tracker", P], None]:
+    """Log what W&B raises, whatever it is, instead of failing the run."""
+
+    @functools.wraps(method)
+    def guarded(self: "Tracker", *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            if self.run is not None:
+                method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 (the library's errors have no common root)
+            logger.warning(
+                "W&B: %s failed (%s: %s); the run goes on", method.__name__, type(error).__name__, error
+            )
+
+    return guarded
+
+
+class Tracker:
+    """One W&B run; every method is a no-op where it could not be started."""
+
+    def __init__(
+        self,
+        project: str,
+        api_key: str | None,
+        folder: Path,
+        config: Mapping[str, Any],
+        run_id: str | None = None,
+    ) -> None:
+        self.run: Any = None
+        self.told = False
+        self.warning: str | None = None
+        online = False
+        if not api_key:
+            self.warning = "WANDB_API_KEY is not set: tracked offline"
+        elif not _answers(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")):
+            self.warning = "W&B can't be reached: tracked offline"
+        else:
+            online = True
+        modes: list[Literal["online", "offline"]] = ["online", "offline"] if online else ["offline"]
+        for mode in modes:
+            try:
+                self.run = _start(project, api_key, folder, config, mode, run_id)
+                break
+            except Exception as error:  # noqa: BLE001 (see never_fails)
+                self.warning = f"W&B could not be started {mode} ({type(error).__name__}: {error})"
+
+    @property
+    def url(self) -> str | None:
+        """The run's page; None offline."""
+        return self.run.url if self.run and not self.run.offline else None
+
+    @never_fails
+    def log(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Add points to the curves."""
+        self.run.log(dict(values), step=step)
+
+    @never_fails
+    def log_curves(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Add the points that other processes have put into the journal."""
+        for event in events:
+            if event["event"] == "validation":
+                self.run.log({"eval/loss": event["loss"], "eval/f1_macro": event["f1_macro"]}, event["step"])
+            elif event["event"] == "progress" and "loss" in event:
+                self.run.log({"train/loss": event["loss"]}, event["done"])
+
+    @never_fails
+    def log_scores(self, scores: Scores, reports: Path) -> None:
+        """Test scores as a summary, classification report as a table, confusion matrix as a picture."""
+        table = wandb.Table(columns=["class", "precision", "recall", "f1", "support"])
+        for name, c in scores.per_class.items():
+            table.add_data(name, c.precision, c.recall, c.f1, c.support)
+        picture = wandb.Image(str(reports / "confusion_matrix.png"))
+        self.run.log({"classification_report": table, "confusion_matrix": picture})
+        figures = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted")
+        self.run.summary.update({f"test/{name}": getattr(scores, name) for name in figures})
+
+    @never_fails
+    def log_dataset(self, info: DatasetInfo) -> None:
+        """What was trained on, beside the training arguments."""
+        self.run.config.update({"dataset": asdict(info)})
+
+    @never_fails
+    def log_verdict(self, verdict: Verdict) -> None:
+        """The comparison and the decision with its reasons."""
+        self.run.summary.update(
+            {
+                "decision/outcome": verdict.outcome,
+                "decision/reasons": list(verdict.reasons),
+                "comparison/rows": verdict.rows_compared,
+                "comparison/f1_macro_candidate": verdict.f1_macro_candidate,
+                "comparison/f1_macro_live": verdict.f1_macro_live,
+                "comparison/delta": verdict.delta,
+                "comparison/interval": list(verdict.interval or ()),
+                "comparison/probability_of_gain": verdict.probability_of_gain,
+                "comparison/mcnemar_p": verdict.mcnemar_p,
+                "comparison/with": verdict.compared_with,
+                "comparison/failures": verdict.failures,
+                "comparison/served": verdict.served and (verdict.served.tag or verdict.served.revision),
+                "decision/rules": {rule.name: rule.passed for rule in verdict.rules},
+                "decision/warnings": list(verdict.warnings),
+            }
+        )
+
+    @never_fails
+    def alert(self, title: str, text: str) -> None:
+        """Warn people while the run goes on."""
+        self.run.alert(title=title, text=text, level="WARN")
+
+    @never_fails
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Send the summary as an alert and close the run, within a time."""
+        outcome = record["outcome"]
+        level = "INFO" if is_good(record) else "ERROR"
+        self.run.alert(title=title(record), text=summary(record), level=level)
+        self.run.summary["outcome"] = outcome
+        self.run.finish(exit_code=OUTCOMES[outcome].exit_code)
+        self.told = True
+
+
+def _start(
+    project: str,
+    api_key: str | None,
+    folder: Path,
+    config: Mapping[str, Any],
+    mode: Literal["online", "offline"],
+    run_id: str | None,
+) -> wandb.Run:
+    return wandb.init(
+        project=project,
+        id=run_id,
+        resume="allow" if run_id else None,
+        dir=folder,
+        config=dict(config),
+        mode=mode,
+        settings=wandb.Settings(
+            api_key=api_key if mode == "online" else None,
+            init_timeout=30,
+            finish_timeout=FINISH_TIMEOUT,
+            finish_timeout_raises=False,
+            console="off",  # nothing is sent but what is named here: no output, code, git state or machine
+            disable_code=True,
+            disable_git=True,
+            disable_job_creation=True,
+            host="",
+            x_disable_meta=True,
+            x_save_requirements=False,
+            x_disable_stats=True,
+            silent=True,
+        ),
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        requests.get(url, timeout=5, allow_redirects=False)
+    except requests.RequestException:
+        return False
+    return True
+
+
+def main(folder: Path, environ: Mapping[str, str]) -> None:
+    """Open the run anew and tell how it ended, from its run.json."""
+    from configs import get_config
+
+    config = get_config(environ)
+    set_up_logging(Redactor(config.secrets))
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    key = config.wandb_api_key.get_secret_value() if config.wandb_api_key else None
+    run_id = record.get("tracking", {}).get("run_id")
+    Tracker(config.wandb_project_name, key, folder, config.public_values(), run_id).finish(record)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), os.environ)

@@ -1,0 +1,96 @@
+"""What a person would look at in an installation, from the token to the answer of the API."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from huggingface_hub import HfApi
+
+from configs import BaseConfig, get_config
+from retrain.errors import HubError, RetrainError, hub_errors
+from retrain.hub.client import account
+from retrain.hub.versions import list_versions
+from retrain.release.inference_space import live_model
+
+from .plan import AT_WORK, Space, plan_space, spaces_of
+
+SPLITS = ("train", "eval", "test")
+
+
+class Finding(NamedTuple):
+    """One line of a diagnosis; a remedy only where something is wrong."""
+
+    what: str
+    state: str
+    remedy: str = ""
+
+
+def diagnose(api: HfApi, values: Mapping[str, str]) -> Iterator[Finding]:
+    """What a person would look at, from the token to the answer of the API."""
+    config = get_config(values)
+    try:
+        access = account(api).get("auth", {}).get("accessToken", {})
+        role = access.get("role", "unknown")
+        remedy = "Make a token with write access and set it as HF_TOKEN." if role == "read" else ""
+        yield Finding("HF_TOKEN", f"accepted, its role is {role}", remedy)
+    except HubError as error:
+        yield Finding("HF_TOKEN", "not accepted", str(error))
+        return
+    yield _dataset(api, config)
+    yield _model(api, config)
+    for space in spaces_of(values):
+        yield from _space(api, space)
+    yield _endpoint(api, config)
+
+
+def _dataset(api: HfApi, config: BaseConfig) -> Finding:
+    what = f"data set {config.dataset_repo_id}"
+    try:
+        with hub_errors("read the data set", config.dataset_repo_id):
+            files = api.list_repo_files(config.dataset_repo_id, repo_type="dataset")
+    except HubError as error:
+        return Finding(what, "not readable", str(error))
+    # As push_to_hub and the usual layouts name them: data/train-00000-of-00001.parquet, train.csv, train/….
+    missing = [split for split in SPLITS if not any(re.search(rf"(^|/){split}\b", file) for file in files)]
+    if missing:
+        remedy = "Push it with DatasetDict.push_to_hub and the splits train, eval and test."
+        return Finding(what, f"no file of the split {', '.join(missing)}", remedy)
+    return Finding(what, "has the splits train, eval and test")
+
+
+def _model(api: HfApi, config: BaseConfig) -> Finding:
+    what = f"model {config.hub_model_id}"
+    try:
+        versions = list_versions(api, config.hub_model_id)
+    except RetrainError as error:
+        return Finding(what, "not readable", str(error))
+    if versions:
+        return Finding(what, f"newest version {versions[0].tag}")
+    remedy = "" if config.allow_first_release else "Set ALLOW_FIRST_RELEASE=true for the first run."
+    return Finding(what, "no version yet", remedy)
+
+
+def _space(api: HfApi, space: Space) -> Iterator[Finding]:
+    what = f"Space {space.repo_id}"
+    try:
+        with hub_errors("look at the Space", space.repo_id):
+            runtime = api.get_space_runtime(space.repo_id)
+            remedy = "Read its log on the Hub." if "ERROR" in str(runtime.stage) else ""
+            if space.paused and runtime.stage in AT_WORK:
+                remedy = "It is billed while it runs: pause it if no run is under way."
+            yield Finding(what, f"{runtime.stage}, on {runtime.requested_hardware}", remedy)
+            for step in plan_space(api, space, renew_secrets=False):
+                yield Finding(what, "not as it should be", f"setup_spaces --yes would: {step.what}")
+    except HubError as error:
+        yield Finding(what, "can't be looked at", str(error))
+
+
+def _endpoint(api: HfApi, config: BaseConfig) -> Finding:
+    what = f"API {config.api_endpoint}"
+    try:
+        (answer,) = live_model(api, config).ask(["खानेपानी आएको छैन"], failures_allowed=1)
+    except HubError as error:
+        return Finding(what, "can't be asked", str(error))
+    if answer.label is None:
+        return Finding(what, f"no answer: {answer.error}", "Is the inference Space running, with a version?")
+    return Finding(what, f"answers {config.id2label[answer.label]}")

@@ -1,0 +1,91 @@
+"""Loads a classifier, from a base checkpoint or a released version: safetensors alone, no remote code.
+
+And finds the checkpoints that a training run leaves behind.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
+
+from retrain.errors import CheckpointError, loading_errors, resource_errors
+from retrain.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+
+def load_classifier(
+    checkpoint: str,
+    token: str | bool | None,
+    *,
+    revision: str = "main",
+    id2label: Mapping[int, str] | None = None,
+    setting: str = "MODEL_CHECKPOINT",
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load an XLM-RoBERTa with a classification head, in float32, and its tokenizer.
+
+    checkpoint: a repository on the Hub or a folder.
+    id2label: the labels of a head that is made anew; the checkpoint's own head is taken without it.
+    setting: the variable that names it, for messages.
+
+    Raises:
+        CheckpointError: it can't be loaded or is no XLM-R.
+    """
+    labels = {}
+    if id2label is not None:
+        label2id = {name: i for i, name in id2label.items()}
+        labels = {"num_labels": len(id2label), "id2label": dict(id2label), "label2id": label2id}
+    with resource_errors(), loading_errors(setting, checkpoint):
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision, token=token)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint, revision=revision, token=token, use_safetensors=True, dtype=torch.float32, **labels
+        )
+    if model.config.model_type != "xlm-roberta":
+        raise CheckpointError(
+            f"{setting}={checkpoint} is a {model.config.model_type} model. "
+            "Name an XLM-RoBERTa checkpoint, such as xlm-roberta-base."
+        )
+    return model, tokenizer
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint of a training run: a save that is cut short lacks its last file."""
+
+    def is_whole(checkpoint: Path) -> bool:
+        try:
+            return bool(json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())["global_step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    whole = [checkpoint for checkpoint in folder.glob("checkpoint-*") if is_whole(checkpoint)]
+    return str(max(whole, key=lambda each: int(each.name.rpartition("-")[2]))) if whole else None
+
+
+def take_over_checkpoint(run_folder: Path, folder: Path, journal: Journal) -> None:
+    """Copy another run's newest checkpoint into `folder`, to go on from it; train anew where that fails."""
+    if (found := last_checkpoint(run_folder / "checkpoints")) is None:
+        return
+    copy = folder / Path(found).name
+    try:
+        shutil.copytree(found, copy)
+        # It was saved for being the best so far: the best is where the copy is.
+        state = TrainerState.load_from_json(str(copy / TRAINER_STATE_NAME))
+        state.best_model_checkpoint = str(copy)
+        state.save_to_json(str(copy / TRAINER_STATE_NAME))
+    except (OSError, ValueError, TypeError) as error:
+        journal.warn(f"The checkpoint of {run_folder.name} can't be taken over ({error}): trained anew.")
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    logger.info("Going on from step %d of %s", state.global_step, run_folder.name)
+    journal.write("resumed", step=state.global_step, **{"from": str(run_folder)})

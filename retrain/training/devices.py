@@ -1,0 +1,106 @@
+"""Training on several devices: a process for each, started by torchrun; the pipeline waits for the result.
+
+The pipeline itself stays one process. `torchrun … -m retrain.training.devices FOLDER` is one of these:
+it finds there what `train_on_devices` has put, and only rank 0 writes to the journal and leaves the result.
+"""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from safetensors.torch import load_model
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, TrainerCallback
+
+from configs import get_config
+from retrain import errors
+from retrain.errors import OUT_OF_MEMORY, OutOfMemoryError, resource_errors
+from retrain.evaluation.scores import f1_metrics
+from retrain.journal import Journal
+from retrain.lifecycle.supervisor import die_with_parent, end_child
+from retrain.redaction import Redactor, set_up_logging
+from retrain.training.fine_tuning import fine_tune, training_summary
+from retrain.training.progress import Heartbeat, ProgressCallback
+
+# In the run's folder, while the devices train.
+SHARED = "devices"
+SOURCE = Path(__file__).parents[2]
+
+logger = logging.getLogger(__name__)
+
+
+def train_on_devices(
+    model: PreTrainedModel,
+    train_set: datasets.Dataset,
+    eval_set: datasets.Dataset,
+    run_folder: Path,
+    processes: int,
+    environ: Mapping[str, str],
+) -> dict[str, Any]:
+    """As fine_tune, in so many processes, TRAIN_BATCH_SIZE being that of all; returns training_summary.
+
+    Raises:
+        RetrainError: what a process met, such as OutOfMemoryError.
+    """
+    shared = run_folder / SHARED
+    with resource_errors():
+        model.save_pretrained(shared / "model")
+        train_set.save_to_disk(shared / "train")
+        eval_set.save_to_disk(shared / "eval")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *torchrun, "-m", "retrain.training.devices", str(run_folder)]
+    path = os.pathsep.join([str(SOURCE), *environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
+    child = subprocess.Popen(command, env={**environ, "PYTHONPATH": path}, preexec_fn=die_with_parent)  # noqa: S603 (our own)
+    try:
+        if child.wait() != 0:
+            for told in shared.glob("failed-*.json"):
+                name, message = json.loads(told.read_text(encoding="utf-8"))
+                raise getattr(errors, name, RuntimeError)(message)
+            raise OutOfMemoryError(f"A training process was killed, most likely for memory. {OUT_OF_MEMORY}")
+        load_model(model, shared / "result" / "model.safetensors")
+        return json.loads((shared / "result" / "training.json").read_text(encoding="utf-8"))
+    finally:
+        end_child(child)
+        shutil.rmtree(shared, ignore_errors=True)
+
+
+def main(run_folder: Path, environ: Mapping[str, str]) -> int:
+    """One of the processes."""
+    config = get_config(environ)
+    rank, shared = int(environ["RANK"]), run_folder / SHARED
+    set_up_logging(Redactor(config.secrets))
+    transformers.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    callbacks: list[TrainerCallback] = []
+    if rank == 0:
+        journal = Journal(run_folder, Redactor(config.secrets))
+        callbacks = [ProgressCallback(journal, lambda values, step: None), Heartbeat(journal, "validate")]
+    try:
+        with resource_errors():
+            model = AutoModelForSequenceClassification.from_pretrained(shared / "model", dtype=torch.float32)
+            train_set, eval_set = (datasets.load_from_disk(str(shared / name)) for name in ("train", "eval"))
+            checkpoints, metrics = run_folder / "checkpoints", f1_metrics(config.id2label)
+            trainer = fine_tune(model, train_set, eval_set, config, checkpoints, metrics, callbacks)
+            if rank == 0:
+                model.save_pretrained(shared / "result")
+                summary = json.dumps(training_summary(trainer))
+                (shared / "result" / "training.json").write_text(summary, encoding="utf-8")
+    except Exception as error:
+        logger.exception("Training on device %d failed", rank)
+        told = json.dumps([type(error).__name__, str(error)])
+        (shared / f"failed-{rank}.json").write_text(told, encoding="utf-8")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    sys.exit(main(Path(sys.argv[1]), os.environ))

@@ -1,0 +1,161 @@
+"""The recipe: a model and tokenised rows in, a Trainer with the best weights out. Knows no Hub."""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_callback import PrinterCallback
+
+from configs import BaseConfig
+from retrain.errors import resource_errors
+from retrain.training.batching import collate_packed, packed
+from retrain.training.checkpoint import last_checkpoint
+from retrain.training.compact_vocabulary import compact_vocabulary
+from retrain.training.focal_loss import FocalLossMultiClass, FocalLossTrainer
+from retrain.training.progress import EvaluateAtTheEnd
+
+
+@resource_errors()
+def fine_tune(
+    model: PreTrainedModel,
+    train_set: datasets.Dataset,
+    eval_set: datasets.Dataset,
+    config: BaseConfig,
+    folder: Path,
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]],
+    callbacks: Sequence[TrainerCallback] = (),
+) -> FocalLossTrainer:
+    """Train; afterwards `model` holds the weights with the best macro F1 on `eval_set`.
+
+    compute_metrics must give f1_macro. Checkpoints are kept below `folder`; training goes on from one that is
+    there already, to the same end.
+    """
+    occurring = np.union1d(tokens_of(train_set), tokens_of(eval_set))
+    with compact_vocabulary(model, occurring), packed(model) as classifier:
+        trainer = FocalLossTrainer(
+            model=classifier,
+            args=training_arguments(config, folder),
+            train_dataset=train_set,
+            eval_dataset=eval_set,
+            data_collator=collate_packed,
+            compute_metrics=compute_metrics,
+            callbacks=[EvaluateAtTheEnd(), EarlyStoppingCallback(config.early_stopping_patience), *callbacks],
+            focal_loss=FocalLossMultiClass(config.focal_gamma, class_weights(config, train_set["label"])),
+        )
+        trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        # Without its best weights a run would release its last ones.
+        assert trainer.state.best_model_checkpoint, "the best checkpoint was not found again"
+    return trainer
+
+
+@resource_errors()
+def predict(
+    model: PreTrainedModel,
+    rows: datasets.Dataset,
+    config: BaseConfig,
+    callbacks: Sequence[TrainerCallback] = (),
+    *,
+    half_precision: bool = True,
+) -> NDArray[np.float64]:
+    """The probability of each class for tokenised rows: (rows, classes), in their order.
+
+    half_precision: where the hardware has it; False computes in float32 everywhere.
+    """
+    with TemporaryDirectory() as folder, packed(model) as classifier:
+        arguments = _arguments(folder, half_precision, per_device_eval_batch_size=config.eval_batch_size)
+        trainer = Trainer(classifier, arguments, collate_packed, callbacks=[*callbacks])
+        trainer.remove_callback(PrinterCallback)
+        unlabelled = rows.select_columns(["input_ids"])
+        logits = trainer.predict(unlabelled).predictions
+    return softmax(logits.astype(np.float64), axis=1)
+
+
+def training_summary(trainer: Trainer) -> dict[str, Any]:
+    """How a training went, as JSON values."""
+    state, arguments = trainer.state, trainer.args
+    return {
+        "steps": state.global_step,
+        "best_step": state.best_global_step,
+        "best_f1_macro": state.best_metric,
+        "precision": next((name for name in ("bf16", "fp16") if getattr(arguments, name)), "fp32"),
+        "device": arguments.device.type,
+        "devices": arguments.world_size,
+    }
+
+
+def tokens_of(rows: datasets.Dataset) -> NDArray[np.integer]:
+    """The token ids that occur in tokenised rows, in order; a batch of rows in memory at a time."""
+    batches = rows.select_columns(["input_ids"]).with_format("arrow").iter(10_000)
+    found = (pc.unique(batch["input_ids"].combine_chunks().flatten()).to_numpy() for batch in batches)
+    return functools.reduce(np.union1d, found)
+
+
+def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
+    """The settings as transformers takes them."""
+    return _arguments(
+        str(folder),
+        num_train_epochs=config.num_train_epochs,
+        # TRAIN_BATCH_SIZE is what the optimizer sees, on however many devices.
+        per_device_train_batch_size=-(-config.train_batch_size // int(os.environ.get("WORLD_SIZE", "1"))),
+        per_device_eval_batch_size=config.eval_batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        eval_strategy="steps",
+        eval_steps=config.eval_steps,
+        logging_steps=max(1, config.eval_steps // 5),
+        # Saves at each new best validation, so that there is always one to load at the end, and all that is
+        # needed to go on from there.
+        save_strategy="best",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="f1_macro",
+        greater_is_better=True,
+        seed=config.seed,
+    )
+
+
+def class_weights(config: BaseConfig, labels: Sequence[int]) -> float | tuple[float, ...]:
+    """FOCAL_ALPHA as numbers; "balanced" is rows / (classes × rows of the class), King & Zeng (2001)."""
+    if config.focal_alpha != "balanced":
+        return config.focal_alpha
+    counts = np.bincount(labels, minlength=len(config.label2id))
+    return tuple(float(weight) for weight in counts.sum() / (len(counts) * counts))
+
+
+def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> TrainingArguments:
+    """What training and prediction share: packed batches; bf16 or fp16 where a GPU has it in hardware."""
+    on_gpu = torch.cuda.is_available()
+    bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    arguments = TrainingArguments(
+        output_dir=folder,
+        bf16=half_precision and bf16,
+        fp16=half_precision and on_gpu and not bf16,
+        use_cpu=not on_gpu,  # without it several processes on CPUs would not find each other
+        label_names=["labels"],
+        remove_unused_columns=False,  # it goes by the names of the unpacked model
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=on_gpu,
+        **chosen,
+    )
+    # Several GPUs are several processes: DataParallel would cut a packed batch in two.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

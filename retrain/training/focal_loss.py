@@ -1,0 +1,87 @@
+"""Focal loss for several classes, and the Trainer that uses it.
+
+Source: Lin et al., "Focal Loss for Dense Object Detection" (2017), section 3:
+FL(p_t) = -α_t (1 - p_t)^γ log p_t.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer
+
+from retrain.training.batching import Batch, micro_batches
+
+# Tokens that are computed at once in training: a ceiling for memory, whatever the longest text is.
+TOKEN_BUDGET = 2048
+
+
+class FocalLossMultiClass(nn.Module):
+    """The mean focal loss of a batch.
+
+    gamma: how strongly easy rows are played down; 0 gives α-weighted cross entropy.
+    alpha: one number, or one per class in id order.
+    """
+
+    alpha: Tensor
+
+    def __init__(self, gamma: float = 2.0, alpha: float | Sequence[float] = 0.25) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.register_buffer("alpha", torch.as_tensor(alpha, dtype=torch.float32))
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """logits: (batch, classes), any float type; labels: (batch,) ids. Returns a float32 scalar."""
+        log_pt = torch.log_softmax(logits.float(), dim=-1).gather(1, labels.unsqueeze(1)).squeeze(1)
+        alpha = self.alpha.to(logits.device)
+        alpha_t = alpha[labels] if alpha.ndim else alpha
+        # 1 - p_t without cancellation; off zero, where a gamma below 1 has no finite gradient.
+        missing = (-torch.expm1(log_pt)).clamp(min=torch.finfo(torch.float32).eps)
+        return (-alpha_t * missing.pow(self.gamma) * log_pt).mean()
+
+
+class FocalLossTrainer(Trainer):
+    """A Trainer of packed batches whose loss, in training and evaluation, is the given focal loss."""
+
+    # The loss is a plain mean over its batch: the Trainer shall divide it by the accumulation steps.
+    loss_is_scaled_for_ga = False
+    # The part of a batch's rows that compute_loss is given: its mean loss counts for that much.
+    share = 1.0
+
+    def __init__(
+        self, *args: Any, focal_loss: FocalLossMultiClass, token_budget: int = TOKEN_BUDGET, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.focal_loss = focal_loss
+        self.token_budget = token_budget
+
+    def training_step(
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and backward in parts within the token budget: the same gradient, in bounded memory."""
+        texts = len(inputs["labels"])
+        losses = []
+        parts = list(micro_batches(inputs, self.token_budget))
+        for i, part in enumerate(parts, 1):
+            self.share = len(part["labels"]) / texts
+            # Several devices have to agree on a gradient once, whatever number of parts each of them has.
+            alone = self.accelerator.no_sync(model) if i < len(parts) else nullcontext()
+            with alone:
+                losses.append(super().training_step(model, part, num_items_in_batch))
+        self.share = 1.0
+        return torch.stack(losses).sum()
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The focal loss of a batch, with the model's outputs where asked for."""
+        features = {name: value for name, value in inputs.items() if name != "labels"}
+        outputs = model(**features)
+        loss = self.share * self.focal_loss(outputs.logits, inputs["labels"])
+        return (loss, outputs) if return_outputs else loss

@@ -1,0 +1,43 @@
+"""Texts as the model reads them: their tokens, and how far into a text these reach."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+from transformers import PreTrainedTokenizerBase
+
+from retrain.errors import resource_errors
+
+# In characters, many times what 512 tokens of a language reach: a tokenizer reads all of a text before it
+# cuts it, and one of ten megabytes costs it gigabytes.
+LONGEST_TEXT = 100_000
+
+
+@resource_errors()
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, split: datasets.Dataset, max_length: int
+) -> datasets.Dataset:
+    """Columns input_ids and attention_mask instead of grievance; texts are cut at max_length tokens."""
+
+    def encode(batch: dict[str, list[Any]]) -> Mapping[str, Any]:
+        return tokenizer(_first_part(batch["grievance"]), truncation=True, max_length=max_length)
+
+    # What the result depends on, as the key of the cache: datasets would pickle the tokenizer for one.
+    parts = (split._fingerprint, tokenizer.backend_tokenizer.to_str(), str(max_length))
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    return split.map(encode, batched=True, remove_columns=["grievance"], new_fingerprint=key)
+
+
+def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[str]:
+    """Each text as far as training reads it: an API that fails on longer ones is not the worse for it."""
+    texts = _first_part(texts)
+    encoded = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
+    return [
+        text[: max(end for _, end in offsets)] if len(offsets) == max_length else text
+        for text, offsets in zip(texts, encoded["offset_mapping"], strict=True)
+    ]
+
+
+def _first_part(texts: Sequence[str]) -> list[str]:
+    return [text[:LONGEST_TEXT] for text in texts]
