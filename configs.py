@@ -7,14 +7,29 @@ import io
 import os
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from retrain.errors import SettingsError
 
@@ -27,6 +42,9 @@ department2id = {
     "Security & Law Enforcement": 3,
 }
 id2department = {i: name for name, i in department2id.items()}
+# The label sets by name: the only place that knows them. LABELS describes another one without any code.
+LABEL_SETS = {"urgency": urgency2id, "department": department2id}
+MAX_LABELS = 100
 
 
 def _http_url(value: str) -> str:
@@ -51,21 +69,59 @@ _AROUND_THE_RUN = {
     "WANDB_PROJECT_NAME",
 }
 
+
 RepoId = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=96)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class BaseConfig(BaseSettings):
-    """The settings that both label sets share. A field `like_this` is the variable LIKE_THIS."""
+_ALPHA = 'should be one positive number, "balanced", or a number for each class, separated by commas'
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    label2id: ClassVar[dict[str, int]]
+class _Environment(EnvSettingsSource):
+    """Variables from a mapping that is passed in, not from the process behind its back."""
 
-    # who and where
-    label: Literal["urgency", "department"] = Field(description="the label set")
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in self._environ.items() if name.isupper()}
+
+
+class Settings(BaseSettings):
+    """Settings that are read from a mapping. A field `like_this` is the variable LIKE_THIS."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True
+    )
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> Self:
+        """From clean variables.
+
+        Raises:
+            pydantic.ValidationError: some are missing or malformed.
+        """
+        source: Any = {"environ": variables}
+        return cls(**source)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (_Environment(settings_cls, init_settings()["environ"]),)
+
+
+class PlaceSettings(Settings):
+    """Who and where: the repositories, the Spaces, the tokens."""
+
+    # Before `label`, whose check needs it.
+    labels: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None, description="the names of a label set of your own, in id order, separated by commas"
+    )
+    label: str = Field(description="the label set: urgency, department, or your own with LABELS")
     hf_token: SecretStr = Field(min_length=1, description="a token that may write to the three repositories")
     dataset_repo_id: RepoId = Field(description="the data set, owner/name")
     dataset_revision: str | None = Field(None, description="a branch, tag or commit; main unless set")
@@ -73,11 +129,64 @@ class BaseConfig(BaseSettings):
     api_endpoint: HttpUrl = Field(description="the URL that predictions are POSTed to")
     api_token: SecretStr | None = Field(None, description="bearer token of the API, where it wants one")
     space_repo_id: RepoId = Field(description="the inference Space")
-    retrain_space_id: RepoId | None = Field(None, description="this Space; SPACE_ID unless set")
+    retrain_space_id: RepoId | None = Field(
+        None,
+        validation_alias=AliasChoices("RETRAIN_SPACE_ID", "SPACE_ID"),
+        description="this Space; SPACE_ID unless set",
+    )
     wandb_api_key: SecretStr | None = Field(None, description="tracked offline without it")
     wandb_project_name: str = Field("grievance-retrain", description="the project on Weights & Biases")
 
-    # training
+    audit_key: SecretStr | None = Field(
+        None, description="key of the hashes that name a text in the report; made for each run unless set"
+    )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _split_labels(cls, value: Any) -> Any:
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is None:
+            return names
+        if not 2 <= len(names) <= MAX_LABELS:
+            raise ValueError(f"should be 2 to {MAX_LABELS} names separated by commas, not {len(names)}")
+        if "" in names:
+            raise ValueError("should not have an empty name: is there a comma too many?")
+        folded = [name.casefold() for name in names]
+        if doubles := sorted({name for name in names if folded.count(name.casefold()) > 1}):
+            raise ValueError(f"should not have a name twice ({', '.join(doubles)})")
+        return names
+
+    @field_validator("label")
+    @classmethod
+    def _check_label(cls, label: str, info: ValidationInfo) -> str:
+        if "labels" not in info.data:  # they are malformed, which is said already
+            return label
+        known, own = LABEL_SETS.get(label), info.data["labels"]
+        if known is None and own is None:
+            raise ValueError(f"should be {' or '.join(LABEL_SETS)}, or your own with its names in LABELS")
+        if not re.fullmatch(r"[A-Za-z][\w-]{0,31}", label):
+            raise ValueError("should be a short name of letters, digits, _ and -")
+        if known is not None and own is not None and own != tuple(known):
+            raise ValueError(f"has names of its own ({', '.join(known)}): take LABELS out, or rename yours")
+        return label
+
+    @cached_property
+    def label2id(self) -> dict[str, int]:
+        """The label set: id by name."""
+        return {name: i for i, name in enumerate(self.labels or LABEL_SETS[self.label])}
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        return {i: name for name, i in self.label2id.items()}
+
+
+class TrainingSettings(Settings):
+    """The recipe."""
+
     model_checkpoint: str = Field("xlm-roberta-base", description="an XLM-R repository or folder")
     num_train_epochs: float = Field(
         3, gt=0, le=100, description="passes over the train split; fewer when it stops early"
@@ -93,14 +202,30 @@ class BaseConfig(BaseSettings):
     focal_gamma: float = Field(
         2.0, ge=0, le=10, description="how much less easy rows count in the loss; at 0 all count alike"
     )
-    focal_alpha: float | tuple[float, ...] | Literal["balanced"] = Field(
+    focal_alpha: Annotated[float | tuple[float, ...] | Literal["balanced"], NoDecode] = Field(
         0.25,
         description='weight of the classes in the loss: one positive number, one per class, or "balanced"',
     )
     max_length: int = Field(512, ge=8, le=512, description="tokens of a text that are read")
     seed: int = Field(42, ge=0, lt=2**32, description="of shuffling, dropout, samples and resampling")
 
-    # decision, release, life cycle
+    @field_validator("focal_alpha", mode="before")
+    @classmethod
+    def _parse_alpha(cls, value: Any) -> str | float | tuple[float, ...]:
+        if value == "balanced":
+            return value
+        try:
+            numbers = tuple(float(part) for part in str(value).strip("()").split(","))
+        except ValueError:
+            numbers = ()
+        if not numbers or not all(0 < n < float("inf") for n in numbers):
+            raise ValueError(_ALPHA)
+        return numbers[0] if len(numbers) == 1 else numbers
+
+
+class GateSettings(Settings):
+    """The decision."""
+
     deployed_sample_size: Count = Field(300, description="test rows that the live API is asked about")
     decision_threshold: float = Field(0.001, ge=0, lt=1, description="gain in macro F1 to be exceeded")
     min_coverage: Fraction = Field(0.95, description="share of the sample that must be answered")
@@ -117,6 +242,11 @@ class BaseConfig(BaseSettings):
         "api", description="the live API, or the released model of the Hub, scored here on the whole test set"
     )
     allow_first_release: bool = Field(False, description="release where no model is published yet")
+
+
+class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
+    """All settings of the job."""
+
     rollout_timeout_minutes: float = Field(
         20, gt=0, le=24 * 60, description="minutes in which a release must come into service"
     )
@@ -132,29 +262,6 @@ class BaseConfig(BaseSettings):
     run_dir: Path = Field(Path("runs"), description="a folder for each run is made below it")
     port: int = Field(7860, ge=1, le=65535, description="where the page is served")
 
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what get_config passes in: the process environment is not read behind its back."""
-        return (init_settings,)
-
-    @field_validator("focal_alpha", mode="before")
-    @classmethod
-    def _parse_alpha(cls, value: Any) -> str | float | tuple[float, ...]:
-        if value == "balanced":
-            return value
-        try:
-            numbers = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) not in (1, len(cls.label2id)) or not all(0 < n < float("inf") for n in numbers):
-            raise ValueError(
-                f'should be one positive number, "balanced", or {len(cls.label2id)} numbers separated by '
-                f"commas, for {', '.join(cls.label2id)}"
-            )
-        return numbers[0] if len(numbers) == 1 else numbers
-
     @field_validator("notify_urls")
     @classmethod
     def _check_urls(cls, value: SecretStr | None) -> SecretStr | None:
@@ -167,25 +274,13 @@ class BaseConfig(BaseSettings):
                 )
         return value
 
+    @field_validator("focal_alpha")
     @classmethod
-    def from_environment(cls, variables: Mapping[str, str]) -> Self:
-        """Build from clean variables.
-
-        Raises:
-            SettingsError: naming every variable at fault at once.
-        """
-        known: dict[str, Any] = {
-            name: variables[name.upper()] for name in cls.model_fields if name.upper() in variables
-        }
-        known.setdefault("retrain_space_id", variables.get("SPACE_ID"))
-        try:
-            return cls(**known)
-        except ValidationError as error:
-            raise SettingsError(_explain(error, cls, known)) from None
-
-    @property
-    def id2label(self) -> dict[int, str]:
-        return {i: name for name, i in self.label2id.items()}
+    def _one_alpha_a_class(cls, value: Any, info: ValidationInfo) -> Any:
+        label, own = info.data.get("label"), info.data.get("labels")
+        if isinstance(value, tuple) and label and len(value) != len(names := own or tuple(LABEL_SETS[label])):
+            raise ValueError(f"{_ALPHA}: {len(names)} of them, for {', '.join(names)}")
+        return value
 
     @property
     def secrets(self) -> list[str]:
@@ -194,26 +289,37 @@ class BaseConfig(BaseSettings):
         plain = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
         return plain + split_urls(self.notify_urls)
 
+    @classmethod
+    def secret_names(cls) -> set[str]:
+        """The fields whose values are shown nowhere."""
+        return {name for name, field in cls.model_fields.items() if _is_secret(field)}
+
     def public_values(self) -> dict[str, Any]:
         """Every setting but the secrets, in plain JSON values, by the variable's name."""
-        secret = {name for name, field in type(self).model_fields.items() if _is_secret(field)}
-        return {name.upper(): value for name, value in self.model_dump(mode="json", exclude=secret).items()}
+        values = self.model_dump(mode="json", exclude=self.secret_names())
+        return {name.upper(): value for name, value in values.items()}
 
     def inputs(self) -> dict[str, Any]:
-        """The public values that a run's result depends on: where and how long it runs is not of them."""
-        return {name: value for name, value in self.public_values().items() if name not in _AROUND_THE_RUN}
+        """The public values that a run's result depends on; where and how long it runs is not among them."""
+        values = {name: value for name, value in self.public_values().items() if name not in _AROUND_THE_RUN}
+        if values["LABELS"] is None:  # it was no setting when earlier runs were recorded
+            del values["LABELS"]
+        return values
 
 
 class UrgencyConfig(BaseConfig):
     """LABEL=urgency."""
 
-    label2id: ClassVar[dict[str, int]] = urgency2id
+    label: Literal["urgency"] = "urgency"
 
 
 class DepartmentConfig(BaseConfig):
     """LABEL=department."""
 
-    label2id: ClassVar[dict[str, int]] = department2id
+    label: Literal["department"] = "department"
+
+
+_CONFIGS: Mapping[str, type[BaseConfig]] = {"urgency": UrgencyConfig, "department": DepartmentConfig}
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -239,8 +345,11 @@ def get_config(environ: Mapping[str, str] | None = None) -> BaseConfig:
         SettingsError: with all faults in one message.
     """
     variables = clean_environment(os.environ if environ is None else environ)
-    chosen = DepartmentConfig if variables.get("LABEL") == "department" else UrgencyConfig
-    return chosen.from_environment(variables)
+    chosen = _CONFIGS.get(variables.get("LABEL", ""), BaseConfig)
+    try:
+        return chosen.read(variables)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, chosen, variables)) from None
 
 
 def split_urls(urls: SecretStr | str | None) -> list[str]:
@@ -253,10 +362,10 @@ def _is_secret(field: FieldInfo) -> bool:
     return "SecretStr" in str(field.annotation)
 
 
-def _explain(error: ValidationError, config_class: type[BaseConfig], given: Mapping[str, Any]) -> str:
+def _explain(error: ValidationError, config_class: type[BaseConfig], given: Mapping[str, str]) -> str:
     lines = ["The settings can't be used; nothing was started."]
     for fault in error.errors(include_input=False, include_url=False):
-        name = str(fault["loc"][0])
+        name = str(fault["loc"][0]).lower()
         field = config_class.model_fields[name]
         about = f" ({field.description})" if field.description else ""
         if fault["type"] == "missing":
@@ -265,6 +374,9 @@ def _explain(error: ValidationError, config_class: type[BaseConfig], given: Mapp
         what = fault["msg"].removeprefix("Value error, ")
         if "pattern" in fault["type"]:
             what = "should look like owner/name"
-        shown = "" if _is_secret(field) else f"={str(given[name])[:80]!r}"
-        lines.append(f"  {name.upper()}{shown}: {what[0].lower() + what[1:]}{about}.")
+        variable = name.upper()
+        if name == "retrain_space_id" and variable not in given:
+            variable = "SPACE_ID"
+        shown = "" if _is_secret(field) else f"={given.get(variable, '')[:80]!r}"
+        lines.append(f"  {variable}{shown}: {what[0].lower() + what[1:]}{about}.")
     return "\n".join(lines)

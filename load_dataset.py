@@ -12,11 +12,11 @@ from typing import Any
 
 import datasets
 import numpy as np
-from huggingface_hub import HfApi
 from numpy.typing import NDArray
 
-from retrain.errors import DatasetError, hub_errors
-from retrain.records import VERSION_TAG, DatasetInfo
+from retrain.errors import DatasetError, resource_errors
+from retrain.hub.dataset_repo import DatasetRepo
+from retrain.records import DatasetInfo
 
 SPLITS = ("train", "eval", "test")
 COLUMNS = ("grievance", "label")
@@ -33,38 +33,18 @@ class Splits:
     info: DatasetInfo
 
 
-def pinned_revision(api: HfApi, repo_id: str, revision: str | None = None) -> str:
-    """The commit that a branch or tag of a data set is at; main's unless given.
-
-    Raises:
-        DatasetError: it is not there.
-    """
-    with hub_errors("read the data set", repo_id, DatasetError):
-        return str(api.dataset_info(repo_id, revision=revision).sha)
-
-
-def load_splits(api: HfApi, repo_id: str, label2id: Mapping[str, int], revision: str) -> Splits:
+def load_splits(repo: DatasetRepo, label2id: Mapping[str, int], revision: str) -> Splits:
     """Pull the data set at one commit and check it.
 
     Raises:
         DatasetError: it can't be loaded, or has a fault that can't be repaired; the message names the split,
             the first rows and the remedy.
     """
-    with hub_errors("read the data set", repo_id, DatasetError):
-        tags = api.list_repo_refs(repo_id, repo_type="dataset").tags
-    # Version tags sort by the time in their name; the server's own order means nothing.
-    here = (tag.name for tag in tags if VERSION_TAG.match(tag.name) and tag.target_commit == revision)
-    version_tag = max(here, default=None)
-    with hub_errors("download the data set", repo_id, DatasetError):
-        try:
-            loaded = datasets.load_dataset(repo_id, revision=revision, token=api.token)
-        except (ValueError, datasets.exceptions.DatasetsError, FileNotFoundError) as error:
-            reason = str(error).splitlines()[0][:300]
-            raise DatasetError(
-                f"The data set {repo_id} at {revision} can't be read ({reason}). "
-                "Push it anew with DatasetDict.push_to_hub and the splits train, eval and test."
-            ) from error
-    return check_splits(loaded, label2id, repo_id=repo_id, revision=revision, version_tag=version_tag)
+    with resource_errors():
+        version_tag, loaded = repo.version_tag(revision), repo.load(revision)
+        return check_splits(
+            loaded, label2id, repo_id=repo.repo_id, revision=revision, version_tag=version_tag
+        )
 
 
 def check_splits(
@@ -184,13 +164,13 @@ def _label_ids(name: str, split: datasets.Dataset, label2id: Mapping[str, int]) 
 
 
 def _shown(value: Any) -> str:
-    """A label or name as it is told: one that could be a citizen's text is not."""
+    """A label or name as it is shown; one that could be a citizen's text is not."""
     text = str(value)
     return repr(value) if len(text) <= 40 and len(text.split()) <= 4 else f"a text of {len(text)} characters"
 
 
 def _names(names: Iterable[str]) -> str:
-    """What somebody has named splits or columns, as it is told: quoted, and not without end."""
+    """The names that somebody gave splits or columns: quoted, and a limited number of them."""
     quoted = [_shown(name) for name in names]
     return ", ".join(quoted[:NAMES_SHOWN]) + (", …" if len(quoted) > NAMES_SHOWN else "")
 

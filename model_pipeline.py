@@ -1,51 +1,75 @@
-"""GrievanceClassifier: the stages of a retraining run, and `train_pipeline`, which runs them in order."""
+"""GrievanceClassifier: the stages of a retraining run. `train_pipeline` runs them in order.
+
+`python model_pipeline.py RUN_FOLDER` is the training process, which train_model.py starts and watches.
+"""
 
 import logging
 import math
 import os
+import secrets
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
-from huggingface_hub import HfApi, ModelCard
+import transformers
+from huggingface_hub import HfApi
 from numpy.typing import NDArray
-from transformers import TrainerCallback, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
-from configs import BaseConfig
-from load_dataset import Splits
-from retrain.errors import resource_errors
-from retrain.evaluation.comparison import figures, pair_answers, save_comparison
+from configs import BaseConfig, GateSettings, TrainingSettings, get_config
+from load_dataset import Splits, load_splits
+from retrain.connections import inference_space, live_model
+from retrain.errors import (
+    CheckpointError,
+    ComparisonError,
+    HubError,
+    RetrainError,
+    RolloutError,
+    resource_errors,
+)
+from retrain.evaluation.comparison import answers_of, figures, pair_answers, save_comparison
 from retrain.evaluation.decision_gate import decide, first_release
 from retrain.evaluation.live_model import LiveModel
-from retrain.evaluation.local_model import canary_of, canary_of_released, released_answers
 from retrain.evaluation.mistakes import write_mistakes
-from retrain.evaluation.scores import (
-    compute_scores,
-    f1_metrics,
-    reliability,
-    stratified_sample,
-    write_reports,
+from retrain.evaluation.scores import compute_scores, reliability, stratified_sample, write_reports
+from retrain.events import Inputs, Notified, Progress, Reliability, RunRecord, Stage, Tracking
+from retrain.hub.client import account, check_token, connect
+from retrain.hub.dataset_repo import DatasetRepo
+from retrain.hub.model_card import VersionFacts
+from retrain.hub.model_repo import ModelRepo, checkpoint_revision, download_checkpoint
+from retrain.hub.run_archive import RunArchive
+from retrain.hub.spaces import Space
+from retrain.journal import Journal
+from retrain.lifecycle.resumption import remove_checkpoints, resumable_run
+from retrain.lifecycle.worker import run_to_outcome
+from retrain.processes import die_with_parent
+from retrain.records import (
+    FINISHED,
+    OUTCOMES,
+    Answer,
+    DatasetInfo,
+    GateRules,
+    Head,
+    Release,
+    Scores,
+    Verdict,
+    Version,
 )
-from retrain.hub.client import account
-from retrain.hub.model_card import model_card, own_sections
-from retrain.hub.model_repo import release_model, write_metadata
-from retrain.hub.spaces import restart_space, space_stage
-from retrain.hub.versions import free_version_tag, history, list_versions, published_head
-from retrain.journal import Journal, run_record
-from retrain.records import GateRules, Release, Scores, Verdict, Version
-from retrain.release.inference_space import live_model, service
-from retrain.release.metadata import commit_message, version_metadata
-from retrain.release.rollback import bring_into_service, finish_earlier_release
+from retrain.redaction import Redactor, set_up_logging
+from retrain.release.inference_space import InferenceSpace
+from retrain.release.rollback import Deployment
 from retrain.release.rollout import Canary, median_seconds
-from retrain.reporting.history import Record, f1_alarm
+from retrain.reporting.history import f1_alarm, health, last_finished
 from retrain.reporting.tracking import Tracker
 from retrain.training.checkpoint import load_classifier, take_over_checkpoint
-from retrain.training.devices import train_on_devices
+from retrain.training.devices import environment, idle_gpu_warning, train_on_devices
 from retrain.training.fine_tuning import fine_tune, predict, training_summary
 from retrain.training.progress import Heartbeat, ProgressCallback
 from retrain.training.tokenization import cut_texts, tokenize
@@ -55,10 +79,35 @@ CANARY_TEXTS, CANARY_CHARACTERS = 16, 5000
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a run works with: settings, journal, the Hub, and the API that serves citizens now."""
+
+    config: BaseConfig
+    journal: Journal
+    tracker: Tracker
+    api: HfApi
+    repo: ModelRepo
+    live: LiveModel
+    space: InferenceSpace
+    checkpoint_revision: str | None
+    earlier: Sequence[RunRecord] = ()
+
+    @property
+    def model_folder(self) -> Path:
+        """What is released from."""
+        return self.journal.folder / "model"
+
+    def stage(self, name: str) -> None:
+        """Record that a stage begins."""
+        self.journal.write(Stage(name))
+
+
 class GrievanceClassifier:
     """An XLM-RoBERTa with a classification head, from its base checkpoint to the released version.
 
-    model_checkpoint: a repository on the Hub, at `revision`, or a folder; the new head is made with `seed`.
+    model_checkpoint: a repository on the Hub, at `revision`, or a folder. It is loaded at the first use of
+    `model` or `tokenizer`; the new head is made with `seed`. Texts are cut at `max_length` tokens.
 
     Raises:
         CheckpointError: the checkpoint can't be loaded or is no XLM-R.
@@ -79,15 +128,37 @@ class GrievanceClassifier:
         revision: str | None = None,
     ) -> None:
         assert len(id2label) == len(label2id) == num_labels
-        self.model_checkpoint = model_checkpoint
+        self.model_checkpoint, self.revision = model_checkpoint, revision
         self.id2label, self.label2id = dict(id2label), dict(label2id)
+        self.hf_token = hf_token
         self.wandb_api_key, self.wandb_project_name = wandb_api_key, wandb_project_name
-        self.max_length = max_length
-        self.api = HfApi(token=hf_token)
-        set_seed(seed)  # before the head is made: it is random
-        self.model, self.tokenizer = load_classifier(
-            model_checkpoint, hf_token, revision=revision or "main", id2label=self.id2label
-        )
+        self.seed, self.max_length = seed, max_length
+        self.tracker: Tracker | None = None
+
+    @cached_property
+    def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        folder = Path(self.model_checkpoint)
+        if not folder.is_dir():
+            folder = download_checkpoint(connect(self.hf_token), self.model_checkpoint, self.revision)
+        set_seed(self.seed)  # before the head is made: it is random
+        return load_classifier(folder, f"MODEL_CHECKPOINT={self.model_checkpoint}", self.id2label)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        return self._loaded[0]
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self._loaded[1]
+
+    def start_tracking(self, journal: Journal, settings: Mapping[str, Any]) -> Tracker:
+        """Track on W&B, online if that can be had, and record where."""
+        self.tracker = Tracker(self.wandb_project_name, self.wandb_api_key, journal.folder, settings)
+        if self.tracker.warning:
+            journal.warn(self.tracker.warning)
+        run_id = self.tracker.run and self.tracker.run.id
+        journal.write(Tracking(self.tracker.url, str(journal.folder / "wandb"), run_id))
+        return self.tracker
 
     def tokenize_dataset(self, split: datasets.Dataset) -> datasets.Dataset:
         """Columns input_ids, attention_mask and label; texts are cut at max_length tokens."""
@@ -97,34 +168,32 @@ class GrievanceClassifier:
         self,
         train_set: datasets.Dataset,
         eval_set: datasets.Dataset,
-        config: BaseConfig,
+        settings: TrainingSettings,
         journal: Journal,
         tracker: Tracker,
-        cut_short: Path | None = None,
+        resume_from: Path | None = None,
     ) -> None:
         """Fine-tune on tokenised sets; afterwards the model holds the weights with the best validation F1.
 
-        cut_short: the folder of a run to go on from, at its last checkpoint.
+        resume_from: the folder of a run to go on from, at its last checkpoint.
         """
-
         checkpoints = journal.folder / "checkpoints"
-        if cut_short:
-            take_over_checkpoint(cut_short, checkpoints, journal)
+        if resume_from:
+            take_over_checkpoint(resume_from, checkpoints, journal)
         if (devices := torch.cuda.device_count()) > 1:
             summary = train_on_devices(self.model, train_set, eval_set, journal.folder, devices, os.environ)
             tracker.log_curves(journal.read())
         else:
             callbacks = [ProgressCallback(journal, tracker.log), Heartbeat(journal, "validate")]
-            metrics = f1_metrics(self.id2label)
-            trainer = fine_tune(self.model, train_set, eval_set, config, checkpoints, metrics, callbacks)
+            trainer = fine_tune(self.model, train_set, eval_set, settings, checkpoints, callbacks)
             summary = training_summary(trainer)
-        journal.write("training", **summary)
+        journal.write(summary)
 
     def evaluate(
-        self, test_set: datasets.Dataset, config: BaseConfig, callbacks: Sequence[TrainerCallback] = ()
+        self, test_set: datasets.Dataset, batch_size: int = 32, callbacks: Sequence[TrainerCallback] = ()
     ) -> tuple[Scores, NDArray[np.float64]]:
         """Score a tokenised set; returns the scores and the probability of each class, (rows, classes)."""
-        probabilities = predict(self.model, test_set, config, callbacks)
+        probabilities = predict(self.model, test_set, batch_size, callbacks)
         predictions = probabilities.argmax(axis=1).tolist()
         return compute_scores(test_set["label"], predictions, self.id2label), probabilities
 
@@ -133,200 +202,344 @@ class GrievanceClassifier:
         tracker.log_scores(scores, reports)
 
     def push_model_to_hub(
-        self,
-        repo_id: str,
-        folder: Path,
-        describe: Callable[[str], tuple[Mapping[str, Any], ModelCard]],
-        *,
-        head: str | None,
-        version_tag: str,
-        message: str,
+        self, repo: ModelRepo, folder: Path, head: str | None, facts: VersionFacts
     ) -> Release:
-        """Publish weights, tokenizer and all of `folder` as one tagged commit on `head`.
-
-        describe: metadata.json and the model card for a version tag.
-        """
-
-        def write(version_tag: str) -> None:
-            metadata, card = describe(version_tag)
-            write_metadata(folder, metadata)
-            card.save(folder / "README.md")
-
+        """Publish weights, tokenizer and all of `folder` as one tagged commit on `head`."""
         with resource_errors():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-        return release_model(
-            self.api, repo_id, folder, head=head, version_tag=version_tag, message=message, write=write
-        )
+        return repo.publish(folder, head, facts)
 
-    def restart_space(self, space_id: str) -> None:
-        """Restart a Space."""
-        restart_space(self.api, space_id)
+    def restart_space(self, space: Space) -> None:
+        """Restart the Space that serves the model, so that it loads the newest version."""
+        space.restart()
 
-    def train_pipeline(
-        self,
-        config: BaseConfig,
-        splits: Splits,
-        tracker: Tracker,
-        journal: Journal,
-        earlier_runs: Sequence[Record] = (),
-        cut_short: Path | None = None,
-    ) -> Verdict:
+    def train_pipeline(self, run: Run, splits: Splits, resume_from: Path | None = None) -> Verdict:
         """Train, evaluate, compare, and release and roll out if the gate says so.
 
-        earlier_runs: the records to hold this run's F1 against; cut_short: see train.
+        resume_from: see train.
         """
-        repo_id, live = config.hub_model_id, live_model(self.api, config)
-
-        def stage() -> str:
-            journal.alive()
-            return space_stage(self.api, config.space_repo_id)
-
-        space = replace(service(self.api, config, live), stage=stage)
-        few = splits.test.select(stratified_sample(splits.test["label"], CANARY_TEXTS, config.seed))
-        read = cut_texts(self.tokenizer, few["grievance"], self.max_length)
-        texts = [text[:CANARY_CHARACTERS] for text in read]
-
-        def expected_of(version: Version) -> Canary:
-            return canary_of_released(self.api, config, version, texts)
-
-        if published_head(self.api, repo_id)[1]:
-            finish_earlier_release(self.api, config, space, expected_of, journal)
+        config, texts = run.config, self.canary_texts(splits.test)
+        expected = partial(answers_of_version, run, texts)
+        deployment = Deployment(run.repo, run.space, expected, config.rollout_timeout_minutes)
+        if run.repo.head().has_model:
+            check_labels(run.repo, config)
+            deployment.finish_earlier_release(run.journal)
         elif not config.allow_first_release:
-            return first_release(repo_id, allowed=False)  # now rather than after hours
+            return first_release(run.repo.repo_id, allowed=False)  # now rather than after hours of training
 
-        journal.write("stage", name="train")
+        run.stage("train")
         train_set, eval_set, test_set = map(self.tokenize_dataset, (splits.train, splits.eval, splits.test))
-        self.train(train_set, eval_set, config, journal, tracker, cut_short)
+        self.train(train_set, eval_set, config, run.journal, run.tracker, resume_from)
 
-        journal.write("stage", name="evaluate")
-        scores, probabilities = self.evaluate(test_set, config, [Heartbeat(journal, "evaluate")])
-        folder = journal.folder / "model"
-        with resource_errors():
-            predictions = probabilities.argmax(axis=1).tolist()
-            write_reports(folder / "reports", test_set["label"], predictions, self.id2label)
-            mistakes = journal.folder / "mistakes.json"
-            key = config.hf_token.get_secret_value().encode()
-            write_mistakes(
-                mistakes, splits.test, probabilities, self.id2label, key=key, texts=config.report_texts
-            )
-        journal.write("test_scores", **vars(scores))
-        journal.write("reliability", bins=reliability(test_set["label"], probabilities))
-        if alarm := f1_alarm(scores.f1_macro, earlier_runs):
-            journal.warn(alarm)
-            tracker.alert("The new model is worse than usual", alarm)
-        self.log_wandb_eval_metrics(tracker, scores, folder / "reports")
+        run.stage("evaluate")
+        heartbeat = Heartbeat(run.journal, "evaluate")
+        scores, probabilities = self.evaluate(test_set, config.eval_batch_size, [heartbeat])
+        self.record_evaluation(run, splits.test, scores, probabilities)
+        self.log_wandb_eval_metrics(run.tracker, scores, run.model_folder / "reports")
 
-        journal.write("stage", name="compare")
-        # What is compared against is what the release must stand on.
-        head, has_model = published_head(self.api, repo_id)
-        if has_model:
-            verdict = self.compare(config, splits.test, probabilities, live, stage, journal)
-        else:
-            verdict = first_release(repo_id, allowed=config.allow_first_release)
-        journal.write("verdict", **vars(verdict))
-        tracker.log_verdict(verdict)
+        run.stage("compare")
+        head = run.repo.head()  # what is compared with is what the release must stand on
+        allowed = config.allow_first_release
+        verdict = (
+            self.compare(run, splits.test, probabilities)
+            if head.has_model
+            else first_release(run.repo.repo_id, allowed=allowed)
+        )
+        run.journal.write(verdict)
+        run.tracker.log_verdict(verdict)
         if verdict.outcome != "accepted":
             return verdict
 
-        journal.write("stage", name="release")
-        earlier = history(self.api, repo_id)
-        untagged = [Version(None, str(head))] if has_model else []
-        versions = [version for version, _ in earlier] or untagged
-        previous = next((each for each in versions if each.verified), next(iter(versions), None))
-        own = own_sections(self.api, repo_id, head)
-        author, stages = account(self.api)["name"], run_record(journal.read())["stages"]
+        run.stage("release")
+        facts = self.version_facts(run, head, scores, verdict, splits.info)
+        canary = self.canary(run, texts, facts.previous)
+        release = self.push_model_to_hub(run.repo, run.model_folder, head.revision, facts)
+        run.journal.write(release)
 
-        def describe(version_tag: str) -> tuple[Mapping[str, Any], ModelCard]:
-            card = model_card(config, version_tag, scores, verdict, splits.info, earlier, own)
-            about = {
-                "version_tag": version_tag,
-                "author": author,
-                "base_checkpoint_revision": getattr(self.model.config, "_commit_hash", None),
-                "previous_version": previous and previous.tag,
-                "previous_revision": previous and previous.revision,
-                "stages": stages,
-            }
-            return version_metadata(config, splits.info, scores, verdict, about), card
-
-        before = median_seconds(live.ask(texts, failures_allowed=0)) if previous else None
-        canary = replace(canary_of(config, texts, self.model, self.tokenizer), seconds=before)
-        release = self.push_model_to_hub(
-            repo_id,
-            folder,
-            describe,
-            head=head,
-            version_tag=free_version_tag(self.api, repo_id),
-            message=commit_message(config, verdict),
-        )
-        journal.write("release", **vars(release))
-
-        journal.write("stage", name="roll out")
-        bring_into_service(self.api, config, space, release, previous, canary, expected_of, journal)
+        run.stage("roll out")
+        deployment.bring_into_service(release, facts.previous, canary, run.journal)
         return verdict
 
-    def compare(
-        self,
-        config: BaseConfig,
-        test: datasets.Dataset,
-        probabilities: NDArray[np.float64],
-        live: LiveModel,
-        stage: Callable[[], str],
-        journal: Journal,
-    ) -> Verdict:
+    def canary_texts(self, test: datasets.Dataset) -> list[str]:
+        """Some test texts that a version is asked about once it serves, as far as they are read."""
+        chosen = test.select(stratified_sample(test["label"], CANARY_TEXTS, self.seed))
+        read = cut_texts(self.tokenizer, chosen["grievance"], self.max_length)
+        return [text[:CANARY_CHARACTERS] for text in read]
+
+    def canary(self, run: Run, texts: list[str], previous: Version | None) -> Canary:
+        """What this model must answer when it serves, and how long the one before takes to answer."""
+        before = median_seconds(run.live.ask(texts, failures_allowed=0)) if previous else None
+        return replace(canary_of(self._loaded, texts, run.config), seconds=before)
+
+    def record_evaluation(
+        self, run: Run, test: datasets.Dataset, scores: Scores, probabilities: NDArray[np.float64]
+    ) -> None:
+        """Write the reports, the mistakes worth a look and the figures; warn of a fall of F1.
+
+        test: the test split, as texts; probabilities: (rows, classes).
+        """
+        config, labels = run.config, test["label"]
+        key = config.audit_key.get_secret_value() if config.audit_key else secrets.token_hex()
+        with resource_errors():
+            predictions = probabilities.argmax(axis=1).tolist()
+            write_reports(run.model_folder / "reports", labels, predictions, self.id2label)
+            file, show = run.journal.folder / "mistakes.json", config.report_texts
+            write_mistakes(file, test, probabilities, self.id2label, key=key.encode(), texts=show)
+        run.journal.write(scores)
+        run.journal.write(Reliability(tuple(reliability(labels, probabilities))))
+        if alarm := f1_alarm(scores.f1_macro, run.earlier):
+            run.journal.warn(alarm)
+            run.tracker.alert("The new model is worse than usual", alarm)
+
+    def compare(self, run: Run, test: datasets.Dataset, probabilities: NDArray[np.float64]) -> Verdict:
         """Get the live model's answers to test rows, keep both models' row by row, and let the gate decide.
 
-        test: the test split, as texts; probabilities: the candidate's, (rows, classes); stage: of the
-        inference Space.
+        test: the test split, as texts; probabilities: this model's, (rows, classes).
         """
-        labels = list(test["label"])
-        released = next(iter(list_versions(self.api, config.hub_model_id)), None)
+        config, labels = run.config, list(test["label"])
+        released = run.repo.newest()
         if config.compare_with == "hub":
             rows, served = list(range(len(labels))), released
-            revision, heartbeat = released.revision if released else "main", Heartbeat(journal, "compare")
-            answers = released_answers(self.api, config, revision, test, [heartbeat])
+            answers: Sequence[Answer] = score_released(run, released.revision if released else "main", test)
         else:
             rows = stratified_sample(labels, config.deployed_sample_size, config.seed)
-            live.wake(stage, config.rollout_timeout_minutes)
-            answers, served = live.ask_one_version(
-                cut_texts(self.tokenizer, test.select(rows)["grievance"], self.max_length),
-                failures_allowed=len(rows) - math.ceil(config.min_coverage * len(rows)),
-                on_progress=lambda n: journal.write("progress", stage="compare", done=n, total=len(rows)),
-            )
+            texts = cut_texts(self.tokenizer, test.select(rows)["grievance"], self.max_length)
+            answers, served = ask_live(run, texts)
         asked = [labels[i] for i in rows]
         comparison = pair_answers(
             list(self.label2id), config.compare_with, rows, asked, probabilities[rows], answers
         )
-        rules = gate_rules(config)
+        rules = gate_rules(config, config.seed)
         with resource_errors():
-            save_comparison(journal.folder / "comparison.parquet", comparison, rules)
-        journal.write("compared", **figures(comparison, config.seed))
+            save_comparison(run.journal.folder / "comparison.parquet", comparison, rules)
+        run.journal.write(figures(comparison, config.seed))
         verdict = replace(decide(comparison, rules), served=served)
         if served and released and served.revision != released.revision:
             warning = (
                 f"The API serves {served.tag or served.revision}, but the newest version of "
                 f"{config.hub_model_id} is {released.tag}. The comparison is with what is served."
             )
-            journal.warn(warning)
+            run.journal.warn(warning)
             verdict = replace(verdict, warnings=(warning,))
         return verdict
 
+    def version_facts(
+        self, run: Run, head: Head, scores: Scores, verdict: Verdict, dataset: DatasetInfo
+    ) -> VersionFacts:
+        """What the version that is about to be released says of itself."""
+        repo, record, history = run.repo, run.journal.record(), run.repo.history()
+        untagged = [Version(None, str(head.revision))] if head.has_model else []
+        versions = [version for version, _ in history] or untagged
+        previous = next((each for each in versions if each.verified), next(iter(versions), None))
+        return VersionFacts(
+            model_id=repo.repo_id,
+            label=run.config.label,
+            settings=run.config.public_values(),
+            author=account(run.api)["name"],
+            scores=scores,
+            verdict=verdict,
+            dataset=dataset,
+            base_checkpoint_revision=run.checkpoint_revision,
+            environment=record.environment.values if record.environment else {},
+            stages=[asdict(stage) for stage in record.stages],
+            previous=previous,
+            history=history,
+            own_sections=repo.own_card_sections(head.revision),
+        )
 
-def gate_rules(config: BaseConfig) -> GateRules:
-    """The settings that the gate goes by."""
-    return GateRules(
-        threshold=config.decision_threshold,
-        min_coverage=config.min_coverage,
-        confidence=config.decision_confidence,
-        min_f1_macro=config.min_f1_macro,
-        max_class_recall_drop=config.max_class_recall_drop,
-        seed=config.seed,
+
+def ask_live(run: Run, texts: list[str]) -> tuple[Sequence[Answer], Version | None]:
+    """The live API's answers to texts, and the version that gave them, if it says so."""
+    allowed = len(texts) - math.ceil(run.config.min_coverage * len(texts))
+    run.live.wake(run.space.state, run.config.rollout_timeout_minutes)
+    return run.live.ask_one_version(
+        texts,
+        failures_allowed=allowed,
+        on_progress=lambda n: run.journal.write(Progress("compare", n, len(texts))),
     )
 
 
-if __name__ == "__main__":
-    from retrain.lifecycle.supervisor import die_with_parent
-    from retrain.lifecycle.worker import main
+def score_released(run: Run, revision: str, test: datasets.Dataset) -> list[Answer]:
+    """The answers of a released version to the test split, scored here with its own tokenizer.
 
-    die_with_parent()  # without its supervisor nobody would end it, tell of it or pause the Space
-    sys.exit(main(GrievanceClassifier, Path(sys.argv[1]), os.environ))
+    Raises:
+        ComparisonError: it can't be loaded, or has other labels.
+    """
+    config, heartbeat = run.config, Heartbeat(run.journal, "compare")
+    try:
+        model, tokenizer = load_released(run, revision)
+    except (CheckpointError, HubError) as error:
+        raise ComparisonError(f"The released model can't be scored here: {error}") from error
+    rows = tokenize(tokenizer, test, config.max_length)
+    return answers_of(predict(model, rows, config.eval_batch_size, [heartbeat]))
+
+
+def answers_of_version(run: Run, texts: list[str], version: Version) -> Canary:
+    """What a released version must answer to some texts.
+
+    Raises:
+        RolloutError: it can't be loaded here, so hardly there.
+    """
+    try:
+        return canary_of(load_released(run, version.revision), texts, run.config)
+    except (CheckpointError, HubError, ComparisonError) as error:
+        raise RolloutError(str(error)) from error
+
+
+def load_released(run: Run, revision: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A released version's model and tokenizer.
+
+    Raises:
+        CheckpointError, HubError: it can't be loaded.
+        ComparisonError: it has other labels than the settings.
+    """
+    model, tokenizer = load_classifier(run.repo.download(revision), f"HUB_MODEL_ID={run.repo.repo_id}")
+    refuse_other_labels(run.config, revision, model.config.id2label)
+    return model, tokenizer
+
+
+def check_labels(repo: ModelRepo, config: BaseConfig) -> None:
+    """See before training that what would be replaced is a model of the same label set.
+
+    Raises:
+        ComparisonError: it has other labels.
+    """
+    if (labels := repo.labels()) is not None:
+        refuse_other_labels(config, "main", labels)
+
+
+def refuse_other_labels(config: BaseConfig, revision: str, labels: Mapping[int, str]) -> None:
+    if dict(labels) != config.id2label:
+        raise ComparisonError(
+            f"{config.hub_model_id} at {revision} has the labels {', '.join(labels.values())}, and "
+            f"LABEL={config.label} has {', '.join(config.label2id)}: is HUB_MODEL_ID the right one?"
+        )
+
+
+def canary_of(
+    loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], texts: list[str], settings: TrainingSettings
+) -> Canary:
+    """What a model must answer to some texts, in float32."""
+    model, tokenizer = loaded
+    rows = tokenize(tokenizer, datasets.Dataset.from_dict({"grievance": texts}), settings.max_length)
+    return Canary(texts, predict(model, rows, settings.eval_batch_size, half_precision=False).tolist())
+
+
+def gate_rules(settings: GateSettings, seed: int) -> GateRules:
+    """The settings that the gate goes by."""
+    return GateRules(
+        threshold=settings.decision_threshold,
+        min_coverage=settings.min_coverage,
+        confidence=settings.decision_confidence,
+        min_f1_macro=settings.min_f1_macro,
+        max_class_recall_drop=settings.max_class_recall_drop,
+        seed=seed,
+    )
+
+
+def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journal) -> Verdict:
+    """The run: data, checkpoint, pipeline; none of it if nothing has changed and SKIP_UNCHANGED is set."""
+    tracker = classifier.start_tracking(journal, config.public_values())
+    api = connect(classifier.hf_token)
+    check_token(api)
+
+    journal.write(environment())
+    journal.write(Stage("load data"))
+    earlier = earlier_runs(api, config, journal)
+    dataset = DatasetRepo(api, config.dataset_repo_id)
+    revision = dataset.revision(config.dataset_revision)
+    classifier.revision = checkpoint_revision(api, config.model_checkpoint)
+    inputs = config.inputs() | {"dataset": revision, "checkpoint": classifier.revision}
+    journal.write(Inputs(inputs))
+    if config.skip_unchanged and (verdict := unchanged(inputs, earlier, journal)):
+        return verdict
+    splits = load_splits(dataset, config.label2id, revision)
+    journal.write(splits.info)
+    tracker.log_dataset(splits.info)
+
+    journal.write(Stage("load checkpoint"))
+    space = Space(api, config.space_repo_id)
+    live = live_model(space, config)
+    restart = partial(classifier.restart_space, space)
+    run = Run(
+        config,
+        journal,
+        tracker,
+        api,
+        repo=ModelRepo(api, config.hub_model_id),
+        live=live,
+        space=inference_space(space, live, restart, on_look=journal.alive),
+        checkpoint_revision=classifier.revision,
+        earlier=earlier,
+    )
+    resume_from = resumable_run(journal.folder.parent, journal.folder, inputs)
+    verdict = classifier.train_pipeline(run, splits, resume_from)
+    if verdict.outcome in FINISHED:
+        remove_checkpoints(journal.folder.parent, config.hub_model_id)
+        shutil.rmtree(journal.folder / "checkpoints", ignore_errors=True)
+    return verdict
+
+
+def earlier_runs(api: HfApi, config: BaseConfig, journal: Journal) -> list[RunRecord]:
+    """What the Hub keeps of the runs before this one; none of them is needed to train."""
+    try:
+        runs = RunArchive(api, config.hub_model_id).read()
+    except RetrainError as error:
+        journal.warn(f"The history of runs can't be read: {error}")
+        return []
+    journal.write(health(runs))
+    return runs
+
+
+def unchanged(inputs: Mapping[str, Any], earlier: Sequence[RunRecord], journal: Journal) -> Verdict | None:
+    """The verdict of a run that would only repeat the last finished one; None if it would not."""
+    finished = last_finished(earlier)
+    if finished is None or finished.inputs is None or finished.inputs.values != inputs:
+        return None
+    if inputs["checkpoint"] is None:
+        journal.warn("SKIP_UNCHANGED can't see whether a checkpoint in a folder has changed: it trains.")
+        return None
+    run = Path(str(finished.folder)).name
+    return Verdict(
+        "unchanged",
+        (
+            f"Data set, checkpoint and settings are those of the last finished run ({run}: "
+            f"{finished.outcome}), and SKIP_UNCHANGED is set.",
+        ),
+    )
+
+
+def main(folder: Path, environ: Mapping[str, str]) -> int:
+    """The training process, on the folder of a run that has begun; returns the exit code."""
+    config = get_config(environ)
+    redact = Redactor(config.secrets)
+    set_up_logging(redact)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    journal = Journal(folder, redact)
+    if warning := idle_gpu_warning(environ):
+        journal.warn(warning)
+    classifier = GrievanceClassifier(
+        config.model_checkpoint,
+        len(config.label2id),
+        config.id2label,
+        config.label2id,
+        config.hf_token.get_secret_value(),
+        config.wandb_api_key.get_secret_value() if config.wandb_api_key else None,
+        config.wandb_project_name,
+        seed=config.seed,
+        max_length=config.max_length,
+    )
+    outcome = run_to_outcome(partial(retrain, classifier, config, journal), journal)
+    if classifier.tracker:  # what it sends comes from the journal, in which no secret is left
+        classifier.tracker.finish(journal.record())
+        if classifier.tracker.notified:
+            journal.write(Notified("W&B"))
+    return OUTCOMES[outcome].exit_code
+
+
+if __name__ == "__main__":
+    die_with_parent()  # without its supervisor nothing would end it, record its end or pause the Space
+    sys.exit(main(Path(sys.argv[1]), os.environ))

@@ -1,7 +1,7 @@
 """`python -m rehearsal`: the whole job on this machine, watched from a terminal.
 
-From the environment: LABEL (urgency or department), DATA (a CSV file with the columns grievance, urgency and
-department), CHECKPOINT (a folder), and the job's training settings.
+From the environment: LABEL (and LABELS for a label set of your own), DATA (a CSV file with the columns
+grievance and LABEL's), CHECKPOINT (a folder), and the job's training settings.
 """
 
 import json
@@ -16,6 +16,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from configs import LABEL_SETS
 
 from .world import MODEL, RETRAIN_SPACE, World, chosen_settings, first_and_second_version, read_grievances
 
@@ -43,17 +45,20 @@ console = Console(highlight=False)
 
 def main() -> int:
     """Set the city up, release a first version from few rows, then retrain on all of them."""
-    label = os.environ.get("LABEL") or "urgency"
-    if label not in ("urgency", "department"):
-        raise SystemExit(f"LABEL={label!r}: should be urgency or department.")
+    label, labels = os.environ.get("LABEL") or "urgency", os.environ.get("LABELS") or ""
+    if label not in LABEL_SETS and not labels:
+        raise SystemExit(
+            f"LABEL={label!r}: should be {' or '.join(LABEL_SETS)}, or your own with its names in LABELS and "
+            f"a column {label} in DATA."
+        )
     data, checkpoint = (
         Path(os.environ[name]) if os.environ.get(name) else None for name in ("DATA", "CHECKPOINT")
     )
     logging.disable(logging.WARNING)
     began = time.monotonic()
     shutil.rmtree(ROOT, ignore_errors=True)
-    with World(ROOT.resolve(), label) as world:
-        record = play(world, read_grievances(data), checkpoint)
+    with World(ROOT.resolve(), label, labels) as world:
+        record = play(world, read_grievances(data, label), checkpoint)
         show(world, record, time.monotonic() - began)
     return 0 if record["outcome"] in ("accepted", "rejected") else 1
 
@@ -68,7 +73,7 @@ def play(world: World, rows: list[dict[str, str]], checkpoint: Path | None) -> d
         checkpoint = make_checkpoint(ROOT / "checkpoint", [row["grievance"] for row in rows])
         settings = TINY | settings
     world.push_checkpoint(checkpoint)
-    first, second = first_and_second_version(rows, first_rows=len(rows) // 3)
+    first, second = first_and_second_version(rows, len(rows) // 3, world.label)
     world.push_data(first, "v20250101_000000")
     world.create_spaces(settings | {"ALLOW_FIRST_RELEASE": "true"})
     console.print(f"{len(rows)} grievances, base checkpoint and two Spaces are on the Hub\n")

@@ -58,8 +58,8 @@ def make_grievances(count: int = 2400, seed: int = 42) -> list[dict]:
     return rows
 
 
-def split_grievances(rows: list[dict], seed: int = 42) -> dict[str, list[dict]]:
-    """Train, eval and test (80/10/10), stratified by urgency and department.
+def split_grievances(rows: list[dict], seed: int = 42, label: str = "urgency") -> dict[str, list[dict]]:
+    """Train, eval and test (80/10/10), stratified by urgency, department and `label`, where there are such.
 
     A text and its repeats stay together in one split.
     """
@@ -68,7 +68,8 @@ def split_grievances(rows: list[dict], seed: int = 42) -> dict[str, list[dict]]:
         texts.setdefault(normalise(row["grievance"]), []).append(row)
     groups = list(texts.values())
     random.Random(seed).shuffle(groups)
-    groups.sort(key=lambda group: (group[0]["urgency"], group[0]["department"]))
+    strata = [name for name in ("urgency", "department", label) if name in rows[0]]
+    groups.sort(key=lambda group: [group[0][name] for name in strata])
     splits: dict[str, list[dict]] = {"train": [], "eval": [], "test": []}
     for place, group in enumerate(groups):
         splits[{0: "test", 5: "eval"}.get(place % 10, "train")].extend(group)

@@ -28,8 +28,8 @@ INFERENCE_SPACE, RETRAIN_SPACE = "city/grievance-inference", "city/grievance-ret
 class World:
     """The city's repositories and Spaces; a context manager that ends all of it."""
 
-    def __init__(self, root: Path, label: str) -> None:
-        self.root, self.label = root, label
+    def __init__(self, root: Path, label: str, labels: str = "") -> None:
+        self.root, self.label, self.labels = root, label, labels
         self.hub = LocalHub(root / "hub", USERS, host_spaces=True)
         self.host = self.hub.space_host
         self.api = HfApi(endpoint=self.hub.url, token=TOKEN)
@@ -69,16 +69,21 @@ class World:
 
     def retrain_settings(self) -> dict[str, str]:
         """What the env file of the city would hold, but for the token."""
-        return self.client | {
-            "LABEL": self.label,
-            "DATASET_REPO_ID": DATASET,
-            "HUB_MODEL_ID": MODEL,
-            "MODEL_CHECKPOINT": CHECKPOINT,
-            "API_ENDPOINT": f"http://{self.domain(INFERENCE_SPACE)}/predict",
-            "SPACE_REPO_ID": INFERENCE_SPACE,
-            "RETRAIN_SPACE_ID": RETRAIN_SPACE,
-            "RUN_DIR": str(self.root / "runs"),
-        }
+        own_labels = {"LABELS": self.labels} if self.labels else {}
+        return (
+            self.client
+            | own_labels
+            | {
+                "LABEL": self.label,
+                "DATASET_REPO_ID": DATASET,
+                "HUB_MODEL_ID": MODEL,
+                "MODEL_CHECKPOINT": CHECKPOINT,
+                "API_ENDPOINT": f"http://{self.domain(INFERENCE_SPACE)}/predict",
+                "SPACE_REPO_ID": INFERENCE_SPACE,
+                "RETRAIN_SPACE_ID": RETRAIN_SPACE,
+                "RUN_DIR": str(self.root / "runs"),
+            }
+        )
 
     def domain(self, space_id: str) -> str:
         """Where a Space answers, as the Hub tells it."""
@@ -106,23 +111,23 @@ def push_splits(
     api.create_tag(repo_id, tag=version_tag, revision=commit.oid, repo_type="dataset")
 
 
-def read_grievances(file: Path | None) -> list[dict[str, str]]:
-    """The rows of a CSV file with grievance, urgency and department; our own sample without a file."""
+def read_grievances(file: Path | None, label: str = "urgency") -> list[dict[str, str]]:
+    """The rows of a CSV file with the columns grievance and `label`; our own sample without a file."""
     if file is None:
         return make_grievances()
     with file.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
-    missing = {"grievance", "urgency", "department"} - set(rows[0] if rows else ())
+    missing = {"grievance", label} - set(rows[0] if rows else ())
     if missing:
         raise SystemExit(f"DATA={file} lacks rows or the column {', '.join(sorted(missing))}.")
     return [row for row in rows if row["grievance"].strip()]
 
 
 def first_and_second_version(
-    rows: list[dict[str, str]], first_rows: int
+    rows: list[dict[str, str]], first_rows: int, label: str = "urgency"
 ) -> tuple[dict[str, list[dict[str, str]]], dict[str, list[dict[str, str]]]]:
     """Two versions of the data set: train begins small and grows; eval and test stay what they were."""
-    splits = split_grievances(rows)
+    splits = split_grievances(rows, label=label)
     return splits | {"train": splits["train"][:first_rows]}, splits
 
 

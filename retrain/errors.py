@@ -96,66 +96,6 @@ def bug_reason(error: Exception) -> str:
 
 
 @contextmanager
-def hub_errors(doing: str, repo_id: str, raised: type[RetrainError] = HubError) -> Iterator[None]:
-    """Turn what huggingface_hub raises inside the block into an error of the tree.
-
-    doing: what was tried, as in "read the data set"; raised: the class to raise.
-    """
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    from huggingface_hub.utils import httpx
-
-    try:
-        yield
-    except LocalEntryNotFoundError as error:  # the client looked into its cache, having got no answer
-        raise raised(
-            f"Could not {doing} {repo_id}: the Hub can't be reached. Restart the run later."
-        ) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        said = (error.server_message or "").splitlines()
-        if status in (401, 403):
-            cause = (
-                "HF_TOKEN is not accepted or lacks the permission. Give it write access to this repository"
-            )
-        elif status == 404:
-            cause = "it does not exist, or HF_TOKEN may not see it. Check the name and the token's scopes"
-        elif status == 429 or status >= 500:
-            cause = "the Hub is overloaded or down, also after retries. Restart the run later"
-        else:
-            cause = "the Hub refused it"
-        detail = f"status {status}" + (f": {said[0][:200]}" if said else "")
-        raise raised(f"Could not {doing} {repo_id}: {cause} ({detail}).") from error
-    except (httpx.TransportError, ConnectionError, TimeoutError) as error:
-        raise raised(
-            f"Could not {doing} {repo_id}: the Hub can't be reached or dropped the connection "
-            f"({type(error).__name__}). Check the network and the Hub's status, then restart."
-        ) from error
-    except HFValidationError as error:
-        raise raised(f"Could not {doing} {repo_id}: {error}") from error
-
-
-@contextmanager
-def loading_errors(setting: str, checkpoint: str) -> Iterator[None]:
-    """Turn what transformers raises while it loads a checkpoint into a CheckpointError.
-
-    setting: the variable that names it.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        with hub_errors(f"load {setting}", checkpoint, CheckpointError):
-            yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        if _is_disk_full(error) or _is_out_of_memory(error):
-            raise
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{setting}={checkpoint} can't be loaded ({reason}). Name a repository or a folder with the "
-            "config, tokenizer and safetensors of an XLM-RoBERTa; a head in it must have the labels of LABEL."
-        ) from error
-
-
-@contextmanager
 def resource_errors() -> Iterator[None]:
     """Turn a full disk and exhausted memory, for which libraries have words of their own, into our errors."""
     try:

@@ -1,7 +1,7 @@
-"""The journal of a run, and what is read from it.
+"""The journal of a run: `events.jsonl` in its folder, and `run.json`, the record that is folded from it.
 
-`events.jsonl` in the run's folder is the one channel between the training process, which writes what happens,
-and everybody who tells people about it. Knows no network, torch or settings.
+The journal is the one channel between the training process, which writes what happens, and everything that
+shows it to people. Knows no network, torch or settings.
 """
 
 import contextlib
@@ -10,19 +10,17 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from retrain.records import FINISHED
+from retrain.events import Alive, Entry, RunRecord, Warned, run_record
 
-# Given back when the disk is full, so that the end of the run can still be written.
-BALLAST_BYTES = 256 * 1024
+# Reserved at the start, and freed when the disk is full, so that the end of the run can still be written.
+RESERVE_BYTES, RESERVE = 256 * 1024, "ballast"
 ALIVE_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
@@ -46,19 +44,19 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path, redact: Callable[[str], str] = str) -> "Journal":
-        """Make the run's folder, with the ballast that a full disk may need, and hold it as one in use."""
+        """Make the run's folder, reserve some room on the disk, and lock the journal as one in use."""
         folder.mkdir(parents=True)
-        (folder / "ballast").write_bytes(os.urandom(BALLAST_BYTES))
+        (folder / RESERVE).write_bytes(os.urandom(RESERVE_BYTES))
         journal = cls(folder, redact)
         journal._lock = os.open(journal.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         with contextlib.suppress(OSError):  # a mounted bucket may know no locks
             fcntl.flock(journal._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return journal
 
-    def write(self, event: str, **fields: Any) -> None:
-        """Record that `event` happened, now."""
-        entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event} | fields
-        plain = json.loads(json.dumps(entry, default=_plain))
+    def write(self, event: Any) -> None:
+        """Record that an event (one of `events.EVENTS`) happened, now."""
+        entry = Entry(datetime.now(UTC).isoformat(timespec="milliseconds"), event)
+        plain = json.loads(json.dumps(entry.as_json(), default=_plain))
         line = json.dumps(_masked(plain, self._redact), ensure_ascii=False)
         # Half a surrogate pair, as JSON from elsewhere may hold, can be written by nobody who reads this.
         line = line.encode(errors="replace").decode() + "\n"
@@ -68,21 +66,33 @@ class Journal:
             try:
                 self._append()
             except OSError:
-                self.drop_ballast()
+                self.free_reserve()
                 try:
                     self._append()
                 except OSError as error:
                     logger.error("The journal can't be written (%s): %s", error.strerror, self.path)
 
+    @property
+    def in_use(self) -> bool:
+        """Whether the supervisor of this run still lives."""
+        with self.path.open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:  # no locks here
+                return False
+        return False
+
     def alive(self) -> None:
-        """Say in a long wait, once a minute, that it is no hang."""
+        """Record a sign of life in a long wait, at most once a minute."""
         if time.monotonic() > self._written_at + ALIVE_SECONDS:
-            self.write("alive")
+            self.write(Alive())
 
     def warn(self, message: str) -> None:
         """Log a warning, and record it for the summary."""
         logger.warning("%s", message)
-        self.write("warning", message=message)
+        self.write(Warned(message))
 
     def _append(self) -> None:
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -96,94 +106,42 @@ class Journal:
         finally:
             os.close(handle)
 
-    def drop_ballast(self) -> None:
-        (self.folder / "ballast").unlink(missing_ok=True)
+    def free_reserve(self) -> None:
+        (self.folder / RESERVE).unlink(missing_ok=True)
 
     @property
     def version(self) -> tuple[int, int]:
-        """Another one whenever there are more events."""
+        """A value that changes whenever there are more events."""
         size = self.path.stat().st_size if self.path.exists() else 0
         return size, len(self._unwritten)
 
-    def read(self) -> Iterator[dict[str, Any]]:
-        """The events so far; a line that is still being written is left out."""
+    def read(self) -> Iterator[Entry]:
+        """The events so far; what is no whole line of ours is left out."""
         # The last line may end in the middle of a character. Not splitlines(): it ends a line at U+2028, too.
         text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
         for line in [*text.split("\n"), *list(self._unwritten)]:
             with contextlib.suppress(json.JSONDecodeError):
-                yield json.loads(line)
+                if entry := Entry.parse(json.loads(line)):
+                    yield entry
 
-    def write_run_record(self) -> dict[str, Any]:
-        """Write run.json: the last value of each kind of event, with `outcome` and `reasons` on top."""
-        record = run_record(self.read())
-        self.drop_ballast()
+    def record(self) -> RunRecord:
+        """What is known of the run so far."""
+        return run_record(self.read())
+
+    def write_run_record(self) -> RunRecord:
+        """Write run.json, and return what is in it."""
+        record = self.record()
+        self.free_reserve()
         partial = self.folder / "run.json.partial"
         try:
-            partial.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            partial.write_text(
+                json.dumps(record.as_json(), ensure_ascii=False, indent=2, default=_plain) + "\n",
+                encoding="utf-8",
+            )
             partial.replace(self.folder / "run.json")
         except OSError as error:
             logger.error("run.json can't be written (%s): %s", error.strerror, self.folder)
         return record
-
-
-def run_record(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Fold a journal into one record. Pure; works on an unfinished run too."""
-    record: dict[str, Any] = {"outcome": None, "reasons": []}
-    for event in events:
-        kind = event["event"]
-        values = {k: v for k, v in event.items() if k not in ("event", "time")}
-        if kind == "outcome":
-            if record["outcome"] is None:  # what comes later is how the process ended, not why
-                record |= values | {"finished_at": event["time"]}
-        elif kind == "stage":
-            record.setdefault("stages", []).append({"name": event["name"], "started_at": event["time"]})
-        elif kind == "paused":
-            record.pop("pause_failed", None)
-        elif kind in ("validation", "warning"):
-            record.setdefault(kind + "s", []).append(values)
-        elif kind == "started":
-            record |= values | {"started_at": event["time"]}
-        elif kind not in ("progress", "alive"):
-            record[kind] = values
-    return record
-
-
-def resumable_run(run_dir: Path, own: Path, inputs: Mapping[str, Any]) -> Path | None:
-    """The folder of the newest other run that began with the same `inputs`, has ended, and not finished.
-
-    A run that ended in a bug is not gone on from: it would end there again.
-    """
-    for folder in sorted(run_dir.glob("*"), key=lambda each: each.name, reverse=True):
-        journal = Journal(folder)
-        if folder == own or not journal.path.exists() or not any(folder.glob("checkpoints/checkpoint-*")):
-            continue
-        record = run_record(journal.read())
-        if record.get("inputs") == inputs:
-            over = record["outcome"] in (*FINISHED, "bug")
-            return None if over or _in_use(journal.path) else folder
-    return None
-
-
-def remove_checkpoints(run_dir: Path, inputs: Mapping[str, Any]) -> None:
-    """Once a run has finished, nobody goes on from those of its model any more."""
-    for folder in run_dir.glob("*"):
-        journal = Journal(folder)
-        if not any(folder.glob("checkpoints/*")) or _in_use(journal.path):
-            continue
-        if run_record(journal.read()).get("inputs", {}).get("HUB_MODEL_ID") == inputs["HUB_MODEL_ID"]:
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-
-
-def _in_use(path: Path) -> bool:
-    """Whether the supervisor of a run lives."""
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no locks here
-            return False
-    return False
 
 
 def _masked(value: Any, redact: Callable[[str], str]) -> Any:
@@ -196,8 +154,6 @@ def _masked(value: Any, redact: Callable[[str], str]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
     if hasattr(value, "item"):  # a numpy scalar
         return value.item()
     return str(value)

@@ -193,3 +193,76 @@ class Release:
     revision: str
     previous_revision: str | None
     url: str
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """How a training went; `best_f1_macro` is that of the validation whose weights were kept."""
+
+    steps: int
+    best_step: int | None
+    best_f1_macro: float | None
+    precision: str
+    device: str
+    devices: int = 1
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Bins between neighbouring edges, and how many fall into each."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ComparisonFigures:
+    """What a picture of the comparison is drawn from, on the rows that both models answered.
+
+    confusion_*: (classes, classes), [label][answer]; reliability_live: see evaluation.scores.reliability_of;
+    gains: the resampled gain in macro F1.
+    """
+
+    confusion_candidate: tuple[tuple[int, ...], ...] = ()
+    confusion_live: tuple[tuple[int, ...], ...] = ()
+    reliability_live: tuple[tuple[float, float, int], ...] = ()
+    gains: Histogram | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    """What many runs show together: shares in 0..1, None if there are no runs to judge by.
+
+    success_rate: runs that came to a verdict; acceptance_rate: of those, the ones that were released;
+    training_minutes: the median; f1_macro, in_production: (time, value), oldest first.
+    """
+
+    runs: int
+    success_rate: float | None = None
+    acceptance_rate: float | None = None
+    training_minutes: float | None = None
+    f1_macro: tuple[tuple[str, float], ...] = ()
+    in_production: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class SpaceState:
+    """The stage of a Space as the Hub names it, and what that means for whoever waits for it.
+
+    coming: it will run without anybody's help; broken: it will not, without somebody's help.
+    """
+
+    stage: str
+    coming: bool = False
+    broken: bool = False
+
+    def __str__(self) -> str:
+        return self.stage
+
+
+@dataclass(frozen=True)
+class Head:
+    """The commit at main of a model repository (None without a repository), and whether a model is there."""
+
+    revision: str | None
+    has_model: bool

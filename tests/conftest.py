@@ -29,7 +29,7 @@ from rehearsal.local_hub import LocalHub  # noqa: E402
 from rehearsal.sample_data import make_grievances  # noqa: E402
 from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
 from rehearsal.world import push_splits  # noqa: E402
-from retrain.hub.versions import list_versions  # noqa: E402
+from retrain.hub.model_repo import ModelRepo  # noqa: E402
 from retrain.records import VERSION_TAG, Version  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
@@ -115,7 +115,7 @@ class LiveAPI:
         def current() -> tuple[Version, Any] | None:
             with lock:
                 restarts = sum((r.method, r.path, r.status) == restart for r in list(hub.requests))
-                if restarts not in loaded and (versions := list_versions(api, repo_id)):
+                if restarts not in loaded and (versions := ModelRepo(api, repo_id).versions()):
                     folder = api.snapshot_download(repo_id, revision=versions[0].revision)
                     loaded[restarts] = versions[0], pipeline("text-classification", folder, top_k=None)
                 return loaded.get(restarts)
@@ -234,7 +234,8 @@ class City:
         """Wait until a started job has journalled an event with these fields; returns its folder."""
         for _ in range(1800):
             for file in (self.root / "runs").glob("*/events.jsonl"):
-                for seen in Journal(file.parent).read():
+                for entry in Journal(file.parent).read():
+                    seen = entry.as_json()
                     if seen["event"] == event and fields.items() <= seen.items():
                         return file.parent
             assert job.poll() is None, job.communicate()[0]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from retrain.errors import ComparisonError
 from retrain.evaluation.paired_statistics import bootstrap_deltas, joint_counts
 from retrain.evaluation.scores import reliability_of
-from retrain.records import Answer, Comparison, GateRules
+from retrain.records import Answer, Comparison, ComparisonFigures, GateRules, Histogram
 
 # Column of the file → field of Comparison. Labels are written as names, for people.
 _NAMES = {"label": "labels", "candidate": "candidate", "live": "live"}
@@ -59,15 +59,11 @@ def pair_answers(
     )
 
 
-def figures(comparison: Comparison, seed: int) -> dict[str, Any]:
-    """What a picture of the comparison is drawn from, on the rows that both answered.
-
-    confusion_*: (classes, classes), [label][answer]; reliability_live: see reliability_of; gains: the
-    edges of forty bins of the resampled gain in macro F1, and how many resamplings fall into each.
-    """
+def figures(comparison: Comparison, seed: int) -> ComparisonFigures:
+    """What a picture of the comparison is drawn from; the resampled gains fall into forty bins."""
     answered = [i for i, answer in enumerate(comparison.live) if answer is not None]
     if not answered:
-        return {}
+        return ComparisonFigures()
     labels, candidate, live = (
         np.array([column[i] for i in answered], dtype=np.intp)
         for column in (comparison.labels, comparison.candidate, comparison.live)
@@ -75,15 +71,14 @@ def figures(comparison: Comparison, seed: int) -> dict[str, Any]:
     counts = joint_counts(labels, candidate, live, len(comparison.label_names))
     resampled, edges = np.histogram(bootstrap_deltas(counts, seed), bins=40)
     confidences = [comparison.live_confidence[i] for i in answered]
-    told = [i for i, confidence in enumerate(confidences) if confidence is not None]
-    return {
-        "confusion_candidate": counts.sum(axis=2).tolist(),
-        "confusion_live": counts.sum(axis=1).tolist(),
-        "reliability_live": reliability_of(
-            (labels == live)[told], np.array([confidences[i] for i in told], dtype=float)
-        ),
-        "gains": {"edges": edges.tolist(), "counts": resampled.tolist()},
-    }
+    known = [i for i, confidence in enumerate(confidences) if confidence is not None]
+    sure = np.array([confidences[i] for i in known], dtype=float)
+    return ComparisonFigures(
+        confusion_candidate=counts.sum(axis=2).tolist(),
+        confusion_live=counts.sum(axis=1).tolist(),
+        reliability_live=tuple(reliability_of((labels == live)[known], sure)),
+        gains=Histogram(edges.tolist(), resampled.tolist()),
+    )
 
 
 def save_comparison(file: Path, comparison: Comparison, rules: GateRules) -> None:

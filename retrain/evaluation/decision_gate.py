@@ -1,14 +1,12 @@
 """Whether the candidate replaces the live model: a pure function of both models' answers on the same rows.
 
-Knows nothing but run_record, numpy and scipy: no network, clock or torch. `python -m
-retrain.evaluation.decision_gate comparison.parquet` computes the verdict of a run anew, from its rows alone.
+Knows nothing but the records, numpy and scipy: no network, clock or torch. `python -m retrain verdict
+comparison.parquet` computes the verdict of a run again, from its rows.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -241,22 +239,3 @@ def _in_plain_words(evidence: Evidence, rules: GateRules) -> tuple[str, str]:
         f"On {only_one} rows just one of the two is right: the new model on {evidence.only_candidate_right}, "
         f"the live one on {evidence.only_live_right} (McNemar's exact test: {p}).",
     )
-
-
-def main(arguments: Sequence[str]) -> str | None:
-    """Print the verdict on a file of a comparison; returns what is wrong with the call or the file."""
-    from retrain.errors import ComparisonError
-    from retrain.evaluation.comparison import load_comparison
-
-    if len(arguments) != 1:
-        return "usage: python -m retrain.evaluation.decision_gate comparison.parquet"
-    try:
-        verdict = decide(*load_comparison(Path(arguments[0])))
-    except ComparisonError as error:
-        return str(error)
-    print("\n".join([verdict.outcome.upper(), *(f"  {reason}" for reason in verdict.reasons)]))
-    return None
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from retrain.errors import ComparisonError
-from retrain.records import Answer, Version
+from retrain.records import Answer, SpaceState, Version
 
 BATCH_SIZE = 8  # four such requests wait for each other in an API that computes one at a time
 REQUESTS_AT_A_TIME = 4
@@ -24,8 +24,6 @@ LONGEST_RETRY_AFTER = 60  # seconds
 LONGEST_NAME = 100  # characters of what the API says that it serves
 REFUSALS = (400, 413, 415, 422)  # how an API says that it does not take what it is sent
 SECONDS_BETWEEN_LOOKS = 1.0
-# Stages of a Space that end by themselves in one that answers; a request wakes a sleeping one.
-WAKING_STAGES = ("SLEEPING", "BUILDING", "APP_STARTING", "RUNNING_BUILDING", "RUNNING_APP_STARTING")
 # How far a text's confidence may differ alone and in a batch: padding and threads change the last digits.
 SAME_CONFIDENCE = 0.02
 
@@ -83,12 +81,12 @@ class LiveModel:
             return None
         return Version(tag and str(tag)[:LONGEST_NAME], str(revision)[:LONGEST_NAME]) if revision else None
 
-    def wake(self, stage: Callable[[], str], patience_minutes: float) -> None:
-        """Knock at a Space that sleeps, starts or loads its model until it is ready, or patience is over."""
+    def wake(self, state: Callable[[], SpaceState], patience_minutes: float) -> None:
+        """Ask a Space that sleeps, starts or loads its model, until it is ready or time is up."""
         deadline = time.monotonic() + patience_minutes * 60
         while time.monotonic() < deadline:
-            now, loading = stage(), self._is_loading()  # which is a knock, too
-            if now not in WAKING_STAGES and not loading:
+            now, loading = state(), self._is_loading()  # which is a request, too
+            if not now.coming and not loading:
                 return
             logger.info("The inference Space is %s and not ready: waiting for it", now)
             time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -1,8 +1,7 @@
 """Figures of merit on one set of rows, always over the full label set, and the pictures of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,16 +39,6 @@ def compute_scores(labels: Sequence[int], predictions: Sequence[int], id2label: 
         },
         confusion=confusion_matrix(labels, predictions, labels=ids).tolist(),
     )
-
-
-def f1_metrics(id2label: Mapping[int, str]) -> Callable[[Any], dict[str, float]]:
-    """What a Trainer computes at a validation, from its EvalPrediction."""
-
-    def metrics(prediction: Any) -> dict[str, float]:
-        predicted = prediction.predictions.argmax(axis=-1)
-        return {"f1_macro": compute_scores(prediction.label_ids, predicted, id2label).f1_macro}
-
-    return metrics
 
 
 def write_reports(

@@ -1,20 +1,23 @@
-"""The one client of the Hub: time-outs on every call, and retries of what passes by itself.
+"""The one client of the Hub: time-outs on every call, retries of what passes by itself, errors of the tree.
 
 huggingface_hub gives its calls neither. Its own uploads, LFS batches and tree listings are retried by itself
-and are left alone here. A repeated release is safe: its commit carries parent_commit, so that the second one
+and are left as they are. A repeated release is safe: its commit carries parent_commit, so that the second one
 is refused if the first was made after all.
 """
 
 import logging
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from huggingface_hub import HfApi, set_client_factory
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import httpx
 from huggingface_hub.utils._http import hf_request_event_hook  # the default client has it too
 
-from retrain.errors import HubError, hub_errors
+from retrain.errors import HubError, RetrainError
 
 TRANSIENT_STATUS = frozenset({429, 502, 503, 504})
 TRIES = 4
@@ -34,7 +37,7 @@ class RetryingTransport(httpx.HTTPTransport):
             try:
                 response = super().handle_request(request)
             except httpx.TransportError as error:
-                # Where no connection was made the request did not leave, so that any method may be repeated.
+                # Without a connection the request was never sent, so that any method may be repeated.
                 repeatable = isinstance(error, httpx.ConnectError) or request.method in ("GET", "HEAD")
                 if attempt == tries or not repeatable:
                     raise
@@ -66,10 +69,21 @@ def configure_hub_client(timeout: float = 60.0) -> None:
     )
 
 
+def connect(token: str | None) -> HfApi:
+    """The client for one account: the only place where one is made."""
+    configure_hub_client()
+    return HfApi(token=token)
+
+
 def account(api: HfApi) -> dict[str, Any]:
-    """Whom the token belongs to, and what it may do."""
+    """The account of the token, and what the token may do: the Hub's answer to whoami."""
     with hub_errors("check HF_TOKEN at", api.endpoint):
         return api.whoami()
+
+
+def token_role(api: HfApi) -> str:
+    """What the token may do, as in "write"; "unknown" where the Hub does not say."""
+    return str(account(api).get("auth", {}).get("accessToken", {}).get("role", "unknown"))
 
 
 def check_token(api: HfApi) -> None:
@@ -78,5 +92,41 @@ def check_token(api: HfApi) -> None:
     Raises:
         HubError: HF_TOKEN is not accepted or may only read.
     """
-    if account(api).get("auth", {}).get("accessToken", {}).get("role") == "read":
+    if token_role(api) == "read":
         raise HubError("HF_TOKEN may only read, and the run publishes a model. Make one with write access.")
+
+
+@contextmanager
+def hub_errors(doing: str, repo_id: str, raised: type[RetrainError] = HubError) -> Iterator[None]:
+    """Turn what huggingface_hub raises inside the block into an error of the tree.
+
+    doing: what was tried, as in "read the data set"; raised: the class to raise.
+    """
+    try:
+        yield
+    except LocalEntryNotFoundError as error:  # the client looked into its cache, having got no answer
+        raise raised(
+            f"Could not {doing} {repo_id}: the Hub can't be reached. Restart the run later."
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        said = (error.server_message or "").splitlines()
+        if status in (401, 403):
+            cause = (
+                "HF_TOKEN is not accepted or lacks the permission. Give it write access to this repository"
+            )
+        elif status == 404:
+            cause = "it does not exist, or HF_TOKEN may not see it. Check the name and the token's scopes"
+        elif status == 429 or status >= 500:
+            cause = "the Hub is overloaded or down, also after retries. Restart the run later"
+        else:
+            cause = "the Hub refused it"
+        detail = f"status {status}" + (f": {said[0][:200]}" if said else "")
+        raise raised(f"Could not {doing} {repo_id}: {cause} ({detail}).") from error
+    except (httpx.TransportError, ConnectionError, TimeoutError) as error:
+        raise raised(
+            f"Could not {doing} {repo_id}: the Hub can't be reached or dropped the connection "
+            f"({type(error).__name__}). Check the network and the Hub's status, then restart."
+        ) from error
+    except HFValidationError as error:
+        raise raised(f"Could not {doing} {repo_id}: {error}") from error

@@ -1,240 +1,290 @@
-"""Publishes a version of a model repository, new or restored: one commit, one tag on it. Knows no model."""
+"""A model repository: its head, its versions and their metadata; publishes and restores versions.
+
+A version is a tag v{YYYYMMDD}_{HHMMSS} on one commit. Beside it stands verified-TAG once it has come into
+service, and given-up-TAG once it was found not to: a run may be killed between the release and either.
+Knows no model.
+"""
 
 import json
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-from huggingface_hub.hf_api import GitCommitInfo
+from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
 
-from retrain.errors import ComparisonError, ReleaseError, RetrainError, hub_errors
-from retrain.hub.model_card import restored_card
-from retrain.hub.versions import free_version_tag, list_versions, published_head, read_metadata
-from retrain.records import VERSION_TAG, Release, Version
+from retrain.errors import CheckpointError, ComparisonError, HubError, ReleaseError, RetrainError
+from retrain.hub.client import hub_errors
+from retrain.hub.commits import Commit, Operation, make_commit
+from retrain.hub.model_card import OWN_BEGINS, VersionFacts
+from retrain.records import VERSION_TAG, Head, Release, Version
 
+VERIFIED, GIVEN_UP = "verified-", "given-up-"
 # Formats that can run code when they are loaded: never published, and taken out of the repository.
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+# What a model is loaded from: nothing in subfolders, and no format that can run code.
+LOADED = ["*.json", "*.safetensors", "*.model", "*.txt"]
+METADATA, CARD = "metadata.json", "README.md"
 TAG_TRIES = 3
-# Looks for a commit whose answer was lost, and the seconds between them: the Hub may still be at it.
-LOOKS, SECONDS_BETWEEN_LOOKS = 3, 5.0
-
-Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
 logger = logging.getLogger(__name__)
 
 
-def release_model(
-    api: HfApi,
-    repo_id: str,
-    folder: Path,
-    *,
-    head: str | None,
-    version_tag: str,
-    message: str,
-    write: Callable[[str], None],
-) -> Release:
-    """Commit all of `folder` on top of `head`, and tag that commit.
+class ModelRepo:
+    """A model repository on the Hub. Every method raises HubError if the Hub refuses or can't be reached."""
 
-    write: puts what names the version (metadata.json, README.md) into the folder, for a given tag.
-    Where somebody has taken the tag meanwhile, that is the next free one.
+    def __init__(self, api: HfApi, repo_id: str) -> None:
+        self.repo_id = repo_id
+        self._api = api
 
-    Raises:
-        ComparisonError: main is no longer at `head`, so what was compared is not what would be replaced.
-        ReleaseError: the commit or the tag could not be made; says which, and where the weights are.
-    """
-    if head is None:
-        with hub_errors("create the model repository", repo_id, ReleaseError):
-            api.create_repo(repo_id, private=True, exist_ok=True)
-            head = api.model_info(repo_id).sha
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    logger.info("Publishing %s as %s: %.1f MB", repo_id, version_tag, size / 1e6)
-    previous = head
-    for _ in range(TAG_TRIES):
-        write(version_tag)
+    def head(self) -> Head:
+        """The commit at main, and whether a model is there."""
+        with hub_errors("read the model repository", self.repo_id):
+            try:
+                info = self._api.model_info(self.repo_id)
+            except RepositoryNotFoundError:
+                return Head(None, has_model=False)
+        files = {sibling.rfilename for sibling in info.siblings or ()}
+        weights = any(name.endswith((".safetensors", ".bin")) for name in files)
+        return Head(info.sha, has_model="config.json" in files and weights)
+
+    def versions(self) -> list[Version]:
+        """The versions by the time in their tags, the newest first; the Hub's own order means nothing."""
+        with hub_errors("read the tags of", self.repo_id):
+            try:
+                tags = {tag.name: tag.target_commit for tag in self._api.list_repo_refs(self.repo_id).tags}
+            except RepositoryNotFoundError:
+                return []
+        return [
+            Version(name, tags[name], f"{VERIFIED}{name}" in tags, f"{GIVEN_UP}{name}" in tags)
+            for name in sorted(filter(VERSION_TAG.match, tags), reverse=True)
+        ]
+
+    def newest(self) -> Version | None:
+        """The newest version, if there is one."""
+        return next(iter(self.versions()), None)
+
+    def free_tag(self) -> str:
+        """The version tag for a release made now."""
+        return next_version_tag(datetime.now(UTC), (version.tag for version in self.versions()))
+
+    def metadata(self, revision: str | None = None) -> dict[str, Any]:
+        """metadata.json of a version (main's unless given), {} if there is none that can be read."""
+        content = self._read(METADATA, revision)
         try:
-            operations = _operations(api, repo_id, folder, head)
-            revision = _commit(api, repo_id, operations, head, version_tag, message)
-        except ReleaseError as error:
+            found = json.loads(content or "{}")
+        except ValueError:
+            logger.warning("metadata.json of %s at %s is not JSON: skipped", self.repo_id, revision)
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def history(self, most: int = 10) -> list[tuple[Version, dict[str, Any]]]:
+        """The newest versions, each with its metadata.json."""
+        return [(version, self.metadata(version.revision)) for version in self.versions()[:most]]
+
+    def own_card_sections(self, revision: str | None) -> str:
+        """What people have written into the card of a revision, below the line that says it is theirs."""
+        return self._card(revision).partition(OWN_BEGINS)[2].strip()
+
+    def download(self, revision: str) -> Path:
+        """A folder with what the model at a revision is loaded from."""
+        with hub_errors("load HUB_MODEL_ID", self.repo_id):
+            return _download(self._api, self.repo_id, revision)
+
+    def labels(self) -> dict[int, str] | None:
+        """The label names of the model at main by id, as its config.json has them; None if it does not."""
+        try:
+            named = json.loads(self._read("config.json", None) or "{}")["id2label"]
+            return {int(i): str(name) for i, name in named.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def mark(self, kind: Literal["verified-", "given-up-"], tag: str | None, revision: str) -> None:
+        """Put a second tag beside a version's. If the Hub refuses, the next run checks again."""
+        try:
+            with hub_errors(f"mark {tag} as {kind.rstrip('-')} in", self.repo_id):
+                self._api.create_tag(self.repo_id, tag=f"{kind}{tag}", revision=revision, exist_ok=True)
+        except HubError as error:
+            logger.warning("%s", error)
+
+    def publish(self, folder: Path, head: str | None, facts: VersionFacts) -> Release:
+        """Commit all of `folder` on top of `head`, and tag that commit with a free version tag.
+
+        metadata.json and the model card are written into the folder, again if somebody has taken the tag
+        meanwhile.
+
+        Raises:
+            ComparisonError: main is no longer at `head`, so what was compared is not what would be replaced.
+            ReleaseError: the commit or the tag could not be made; says which, and where the weights are.
+        """
+        if head is None:
+            with hub_errors("create the model repository", self.repo_id, ReleaseError):
+                self._api.create_repo(self.repo_id, private=True, exist_ok=True)
+                head = self._api.model_info(self.repo_id).sha
+        previous, version_tag = head, self.free_tag()
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        logger.info("Publishing %s as %s: %.1f MB", self.repo_id, version_tag, size / 1e6)
+        for _ in range(TAG_TRIES):
+            (folder / METADATA).write_text(_as_json(facts.metadata(version_tag)), encoding="utf-8")
+            (folder / CARD).write_text(facts.card(version_tag), encoding="utf-8")
+            try:
+                operations = self._operations(folder, head)
+                commit = Commit(operations, head, facts.title, signature=f"Version {version_tag}")
+                revision = make_commit(self._api, self.repo_id, commit)
+            except ReleaseError as error:
+                raise ReleaseError(
+                    f"{error} On this machine the weights are kept in {folder}, which on a Space outlives "
+                    "the pause only where RUN_DIR is a mounted volume."
+                ) from error
+            if self._tag(version_tag, revision):
+                return self._release(version_tag, revision, previous)
+            head, version_tag = revision, self.free_tag()
+        raise ReleaseError(self._without_tag(revision, version_tag, "it was taken each time"))
+
+    def restore(self, version: Version, cause: str) -> Release:
+        """Make an earlier version the newest: one commit of copies on the server, not an upload, and its tag.
+
+        Files that people have put beside it stay. Its metadata.json says what was restored, and why.
+
+        Raises:
+            ReleaseError: the commit or the tag could not be made.
+        """
+        name = version.tag or version.revision
+        version_tag, head = self.free_tag(), self.head().revision
+        metadata = self.metadata(version.revision) | {
+            "version_tag": version_tag,
+            "timestamp_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit_message": f"Restore {name}",
+            "restored_from": name,
+            "restored_because": cause,
+        }
+        card = self._card(version.revision).partition(OWN_BEGINS)[0]
+        card = f"{card}{OWN_BEGINS}\n{self.own_card_sections(head)}\n"
+        with hub_errors("read the versions of", self.repo_id, ReleaseError):
+            of_version = self._api.list_repo_files(self.repo_id, revision=version.revision)
+            at_head = self._api.list_repo_files(self.repo_id, revision=head)
+        written = {METADATA: _as_json(metadata), CARD: card}
+        kept = [file for file in of_version if not file.endswith(PICKLES) and file not in written]
+        operations: list[Operation] = [
+            *(CommitOperationCopy(file, file, src_revision=version.revision) for file in kept),
+            *(CommitOperationDelete(file) for file in _stale(at_head, kept)),
+            *(CommitOperationAdd(file, content.encode()) for file, content in written.items()),
+        ]
+        commit = Commit(operations, head, f"Restore {name}", f"Version {version_tag}", description=cause)
+        try:
+            revision = make_commit(self._api, self.repo_id, commit)
+        except ComparisonError as error:
             raise ReleaseError(
-                f"{error} On this machine the weights are kept in {folder}, which on a Space outlives the "
-                "pause only where RUN_DIR is a mounted volume."
+                f"Main of {self.repo_id} moved while {name} was restored: try once more."
             ) from error
-        if _tag(api, repo_id, version_tag, revision):
-            return _release(api, repo_id, version_tag, revision, previous)
-        head, version_tag = revision, free_version_tag(api, repo_id)
-    raise ReleaseError(_without_tag(repo_id, revision, version_tag, "it was taken each time"))
+        if not self._tag(version_tag, revision):
+            raise ReleaseError(self._without_tag(revision, version_tag, "it was taken"))
+        return self._release(version_tag, revision, head)
+
+    def finish_release(self) -> Release | None:
+        """Tag the version at main if an interrupted run has left it without a tag; None if there is none."""
+        head = self.head().revision
+        tag, versions = self.metadata(head).get("version_tag"), self.versions()
+        if not head or not VERSION_TAG.match(str(tag)) or any(version.tag == tag for version in versions):
+            return None
+        if not self._tag(str(tag), head):
+            return None
+        return self._release(str(tag), head, versions[0].revision if versions else None)
+
+    def _release(self, tag: str, revision: str, previous: str | None) -> Release:
+        return Release(tag, revision, previous, f"{self._api.endpoint}/{self.repo_id}/tree/{tag}")
+
+    def _card(self, revision: str | None) -> str:
+        return (self._read(CARD, revision) or "") if revision else ""
+
+    def _read(self, name: str, revision: str | None) -> str | None:
+        with hub_errors(f"read {name} of", self.repo_id):
+            try:
+                file = self._api.hf_hub_download(self.repo_id, name, revision=revision)
+            except (RemoteEntryNotFoundError, RepositoryNotFoundError):
+                return None
+        return Path(file).read_text(encoding="utf-8", errors="replace")
+
+    def _operations(self, folder: Path, head: str | None) -> list[Operation]:
+        """Add the folder's files; delete weights and pickles of earlier versions that they do not replace."""
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        assert not [name for name in files if name.endswith(PICKLES)], "a pickle is in the release folder"
+        with hub_errors("publish to", self.repo_id, ReleaseError):
+            existing = self._api.list_repo_files(self.repo_id, revision=head)
+        return [
+            *(CommitOperationAdd(name, path) for name, path in sorted(files.items())),
+            *(CommitOperationDelete(name) for name in _stale(existing, files)),
+        ]
+
+    def _tag(self, version_tag: str, revision: str) -> bool:
+        """Tag a commit, whose answer may be lost too; False if the tag is on another one."""
+        try:
+            self._api.create_tag(self.repo_id, tag=version_tag, revision=revision)
+            return True
+        except (HfHubHTTPError, httpx.TransportError) as error:
+            try:
+                on = next((each.revision for each in self.versions() if each.tag == version_tag), None)
+            except RetrainError:
+                on = None
+            if on is not None:
+                return on == revision
+            cause = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            raise ReleaseError(self._without_tag(revision, version_tag, cause)) from error
+
+    def _without_tag(self, revision: str, version_tag: str, cause: str) -> str:
+        return (
+            f"Main of {self.repo_id} holds the new version at {revision}, but its tag {version_tag} could "
+            f"not be made ({cause}), so that it is not served. The next run makes the tag and finishes the "
+            "release."
+        )
 
 
-def restore_version(api: HfApi, repo_id: str, version: Version, *, cause: str) -> Release:
-    """Make an earlier version the newest: one commit of copies on the server, without an upload, and its tag.
+def next_version_tag(now: datetime, taken: Iterable[str | None]) -> str:
+    """v{YYYYMMDD}_{HHMMSS} in UTC, later than all that are taken: the inference Space serves the newest."""
+    tag = f"{now.astimezone(UTC):v%Y%m%d_%H%M%S}"
+    newest = max((name for name in taken if name and VERSION_TAG.match(name)), default="")
+    if tag > newest:
+        return tag
+    following = datetime.strptime(newest, "v%Y%m%d_%H%M%S").replace(tzinfo=UTC) + timedelta(seconds=1)
+    return f"{following:v%Y%m%d_%H%M%S}"
 
-    Files that people have put beside it stay. Its metadata.json tells what was restored, and why.
+
+def checkpoint_revision(api: HfApi, checkpoint: str) -> str | None:
+    """The commit at main of the base checkpoint; None for a folder.
 
     Raises:
-        ReleaseError: the commit or the tag could not be made.
+        CheckpointError: it is not there, or can't be read.
     """
-    name = version.tag or version.revision
-    version_tag, (head, _) = free_version_tag(api, repo_id), published_head(api, repo_id)
-    metadata = read_metadata(api, repo_id, version.revision) | {
-        "version_tag": version_tag,
-        "timestamp_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit_message": f"Restore {name}",
-        "restored_from": name,
-        "restored_because": cause,
-    }
-    with hub_errors("read the versions of", repo_id, ReleaseError):
-        of_version = api.list_repo_files(repo_id, revision=version.revision)
-        at_head = api.list_repo_files(repo_id, revision=head)
-    rewritten = ("metadata.json", "README.md")
-    kept = [file for file in of_version if not file.endswith(PICKLES) and file not in rewritten]
-    operations: list[Operation] = [
-        CommitOperationCopy(file, file, src_revision=version.revision) for file in kept
-    ]
-    operations += [CommitOperationDelete(file) for file in _stale(at_head, kept)]
-    operations.append(CommitOperationAdd("metadata.json", _as_json(metadata).encode()))
-    operations.append(
-        CommitOperationAdd("README.md", restored_card(api, repo_id, version.revision, head).encode())
+    if Path(checkpoint).is_dir():
+        return None
+    with hub_errors("find MODEL_CHECKPOINT", checkpoint, CheckpointError):
+        return api.model_info(checkpoint).sha
+
+
+def download_checkpoint(api: HfApi, checkpoint: str, revision: str | None) -> Path:
+    """The folder of the base checkpoint's config, tokenizer and safetensors, from the cache if it is there.
+
+    Raises:
+        CheckpointError: they can't be downloaded.
+    """
+    with hub_errors("load MODEL_CHECKPOINT", checkpoint, CheckpointError):
+        return _download(api, checkpoint, revision)
+
+
+def _download(api: HfApi, repo_id: str, revision: str | None) -> Path:
+    return Path(
+        api.snapshot_download(repo_id, revision=revision, allow_patterns=LOADED, ignore_patterns="*/*")
     )
-    try:
-        revision = _commit(
-            api, repo_id, operations, head, version_tag, metadata["commit_message"], description=cause
-        )
-    except ComparisonError as error:
-        raise ReleaseError(f"Main of {repo_id} moved while {name} was restored: try once more.") from error
-    if not _tag(api, repo_id, version_tag, revision):
-        raise ReleaseError(_without_tag(repo_id, revision, version_tag, "it was taken"))
-    return _release(api, repo_id, version_tag, revision, head)
-
-
-def finish_release(api: HfApi, repo_id: str) -> Release | None:
-    """Tag the version at main if a run that was cut short has left it without; None if there is none."""
-    head, _ = published_head(api, repo_id)
-    tag, versions = read_metadata(api, repo_id, head).get("version_tag"), list_versions(api, repo_id)
-    if not head or not VERSION_TAG.match(str(tag)) or any(version.tag == tag for version in versions):
-        return None
-    if not _tag(api, repo_id, str(tag), head):
-        return None
-    return _release(api, repo_id, str(tag), head, versions[0].revision if versions else None)
-
-
-def write_metadata(folder: Path, metadata: Mapping[str, Any]) -> None:
-    """Write metadata.json at the root of the folder to be released."""
-    (folder / "metadata.json").write_text(_as_json(metadata), encoding="utf-8")
 
 
 def _as_json(metadata: Mapping[str, Any]) -> str:
+    """The text of metadata.json."""
     return json.dumps(metadata, ensure_ascii=False, indent=2) + "\n"
 
 
-def _release(api: HfApi, repo_id: str, tag: str, revision: str, previous: str | None) -> Release:
-    return Release(tag, revision, previous, f"{api.endpoint}/{repo_id}/tree/{tag}")
-
-
-def _operations(api: HfApi, repo_id: str, folder: Path, head: str | None) -> list[Operation]:
-    """Add the folder's files; delete weights and pickles of earlier versions that they do not overwrite."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    assert not [name for name in files if name.endswith(PICKLES)], "a pickle is in the release folder"
-    with hub_errors("publish to", repo_id, ReleaseError):
-        existing = api.list_repo_files(repo_id, revision=head)
-    return [
-        *(CommitOperationAdd(name, path) for name, path in sorted(files.items())),
-        *(CommitOperationDelete(name) for name in _stale(existing, files)),
-    ]
-
-
-def _stale(existing: Sequence[str], new: Sequence[str] | Mapping[str, Path]) -> list[str]:
+def _stale(existing: Sequence[str], new: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Weights and pickles that a version without them must not inherit."""
     return [name for name in existing if name not in new and name.endswith((".safetensors", *PICKLES))]
-
-
-def _commit(
-    api: HfApi,
-    repo_id: str,
-    operations: Sequence[Operation],
-    head: str | None,
-    version_tag: str,
-    message: str,
-    description: str = "",
-) -> str:
-    """One commit on `head`; a lost answer is resolved by looking, not by committing twice."""
-    signature = f"Version {version_tag}"
-    try:
-        with hub_errors("publish to", repo_id, ReleaseError):
-            made = api.create_commit(
-                repo_id,
-                operations,
-                commit_message=message,
-                commit_description=f"{signature}\n\n{description}".strip(),
-                parent_commit=head,
-            )
-        return made.oid
-    # What an upload raises, to LFS or to Xet, has no common root.
-    except (ReleaseError, RuntimeError, ValueError, OSError, EntryNotFoundError) as error:
-        since = _commits_since(api, repo_id, head, wait=_may_still_be_made(error))
-        ours = next((commit.commit_id for commit in since if signature in commit.message), None)
-        if ours:
-            return ours
-        if since:
-            raise ComparisonError(
-                f"Main of {repo_id} has moved from {head} to {since[0].commit_id} since the comparison was "
-                f"made: {', '.join(since[0].authors) or 'somebody'} committed {since[0].title!r}. The "
-                "verdict no longer holds, and nothing was overwritten. Restart to compare anew."
-            ) from error
-        if isinstance(error, ReleaseError):
-            raise
-        reason = (str(error) or "no reason given").splitlines()[0][:200]
-        raise ReleaseError(
-            f"Could not publish to {repo_id}: the upload failed ({type(error).__name__}: {reason}). Restart "
-            "the run later."
-        ) from error
-
-
-def _may_still_be_made(error: Exception) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, httpx.TransportError | TimeoutError | ConnectionError) or (
-        isinstance(cause, HfHubHTTPError) and cause.response.status_code >= 500
-    )
-
-
-def _commits_since(api: HfApi, repo_id: str, head: str | None, *, wait: bool) -> list[GitCommitInfo]:
-    """The commits on main above `head`, the newest first; [] also where the Hub can't be asked."""
-    for look in range(LOOKS if wait else 1):
-        if look:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        try:
-            with hub_errors("read the commits of", repo_id):
-                commits = api.list_repo_commits(repo_id)
-        except RetrainError:
-            continue
-        ids = [commit.commit_id for commit in commits]
-        if since := commits[: ids.index(head) if head in ids else len(ids)]:
-            return since
-    return []
-
-
-def _tag(api: HfApi, repo_id: str, version_tag: str, revision: str) -> bool:
-    """Tag a commit, whose answer may be lost too; False if the tag stands on another one."""
-    try:
-        api.create_tag(repo_id, tag=version_tag, revision=revision)
-        return True
-    except (HfHubHTTPError, httpx.TransportError) as error:
-        try:
-            on = next((v.revision for v in list_versions(api, repo_id) if v.tag == version_tag), None)
-        except RetrainError:
-            on = None
-        if on is not None:
-            return on == revision
-        cause = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-        raise ReleaseError(_without_tag(repo_id, revision, version_tag, cause)) from error
-
-
-def _without_tag(repo_id: str, revision: str, version_tag: str, cause: str) -> str:
-    return (
-        f"Main of {repo_id} holds the new version at {revision}, but its tag {version_tag} could not be made "
-        f"({cause}), so that it is not served. The next run makes the tag and finishes the release."
-    )

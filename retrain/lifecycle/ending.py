@@ -1,23 +1,72 @@
-"""The end of a run: steps that must not keep the Space from its pause, and the pause itself."""
+"""The end of a run: what is recorded and sent before the Space is paused, and the pause itself."""
 
 import logging
 import threading
-from collections.abc import Callable
-
-from huggingface_hub import HfApi
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from retrain.errors import Interrupted, RetrainError
-from retrain.hub.spaces import is_being_replaced, pause_space
+from retrain.events import Paused, PauseFailed, Pausing, RunRecord
 from retrain.journal import Journal
-from retrain.lifecycle.supervisor import interruptible
+from retrain.processes import interruptible
 
+if TYPE_CHECKING:
+    from retrain.hub.spaces import Space
+
+# How long a step between the outcome and the pause may take.
+STEP_SECONDS = 90.0
 # A pause that was refused for good is tried again so often, while the process stays up.
 PAUSE_AGAIN_SECONDS = 300.0
 
 logger = logging.getLogger(__name__)
 
 
-def guest(what: str, step: Callable[[], object], seconds: float, journal: Journal) -> None:
+@dataclass(frozen=True)
+class Ending:
+    """What happens at the end of a run. None of it can keep the Space from its pause.
+
+    keep: steps that make the report and put it where it outlives this container; send: who is notified; both
+    by what they are called in a warning. say: prints the summary; space: what is paused, if anything.
+    """
+
+    journal: Journal
+    keep: Mapping[str, Callable[[], object]]
+    send: Mapping[str, Callable[[RunRecord], object]]
+    space: "Space | None"
+    say: Callable[[RunRecord], object] = lambda record: None
+
+    def finish(self, *, interrupted: bool = False) -> RunRecord:
+        """Record, report, send, pause, in this order; returns the final record.
+
+        An interrupted run has seconds: it makes its report last.
+        """
+        self.journal.write_run_record()
+        try:
+            if not interrupted:
+                self._keep()
+            self.say(self._send_to_all())
+        except Exception:  # whatever it is, the Space is paused
+            logger.exception("A bug kept the end of the run from being sent")
+        if self.space:
+            pause_or_stay(self.space, self.journal, self._send_to_all, interrupted=interrupted)
+        if interrupted:
+            self._keep()
+        return self.journal.write_run_record()
+
+    def _keep(self) -> None:
+        for what, step in self.keep.items():
+            best_effort(what, step, STEP_SECONDS, self.journal)
+
+    def _send_to_all(self) -> RunRecord:
+        for what, send in self.send.items():
+            step = partial(send, self.journal.write_run_record())
+            best_effort(what, step, STEP_SECONDS, self.journal)
+        return self.journal.write_run_record()
+
+
+def best_effort(what: str, step: Callable[[], object], seconds: float, journal: Journal) -> None:
     """Run a step that may fail or hang: then it is left behind, and what went wrong is recorded."""
 
     def guarded() -> None:
@@ -34,48 +83,47 @@ def guest(what: str, step: Callable[[], object], seconds: float, journal: Journa
 
 
 def pause_or_stay(
-    api: HfApi,
-    space_id: str,
+    space: "Space",
     journal: Journal,
     on_failure: Callable[[], object],
     *,
     interrupted: bool = False,
     again_seconds: float = PAUSE_AGAIN_SECONDS,
 ) -> None:
-    """Pause the Space. Where that fails for good, say so and stay up, rather than exit into a restart loop.
+    """Pause the Space. If that fails for good, say so and stay up, rather than exit into a restart loop.
 
     on_failure: called once, when it is known; afterwards the pause is tried again until it is done or a
-    signal asks us to end. An interrupted run leaves a Space alone that the platform is restarting or
+    signal asks us to end. An interrupted run does not touch a Space that the platform is restarting or
     stopping, and does not stay up.
     """
-    if interrupted and is_being_replaced(api, space_id):
-        logger.info("%s is being restarted or stopped already: not paused by this run", space_id)
+    if interrupted and space.is_being_replaced():
+        logger.info("%s is being restarted or stopped already: not paused by this run", space.repo_id)
         return
-    if not (refused := _pause(api, space_id, journal)):
+    if not (refused := _pause(space, journal)):
         return
     try:
         with interruptible():
-            journal.write("pause_failed", space_id=space_id, message=refused)
+            journal.write(PauseFailed(space.repo_id, refused))
             on_failure()
             while refused and not interrupted:
                 logger.info("This process stays up and tries again in %.0f s. Ctrl-C ends it.", again_seconds)
                 threading.Event().wait(again_seconds)
-                refused = _pause(api, space_id, journal)
+                refused = _pause(space, journal)
     except Interrupted as error:
         logger.info("%s", error)
 
 
-def _pause(api: HfApi, space_id: str, journal: Journal) -> str | None:
+def _pause(space: "Space", journal: Journal) -> str | None:
     """Pause, with its record before and after; returns why it failed."""
-    journal.write("pausing", space_id=space_id)
+    journal.write(Pausing(space.repo_id))
     journal.write_run_record()
-    logger.info("Pausing %s", space_id)
+    logger.info("Pausing %s", space.repo_id)
     try:
-        pause_space(api, space_id)
+        space.pause()
     except Exception as error:  # noqa: BLE001 (whatever it is, this process must not end before the pause)
         reason = str(error) if isinstance(error, RetrainError) else f"{type(error).__name__}: {error}"
         logger.error("%s It is still billed: pause it by hand in its settings.", reason)
         return reason
-    journal.write("paused", space_id=space_id)
+    journal.write(Paused(space.repo_id))
     journal.write_run_record()
     return None

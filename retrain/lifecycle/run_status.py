@@ -1,112 +1,117 @@
 """What the world may see of a run: a pure function of its journal's events. Holds no text, no secret."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from retrain.journal import run_record
-from retrain.records import OUTCOMES
+from retrain.events import (
+    Ended,
+    Entry,
+    Paused,
+    PauseFailed,
+    Pausing,
+    Progress,
+    Resumed,
+    RunRecord,
+    Stage,
+    Validation,
+    Warned,
+    run_record,
+)
+from retrain.records import OUTCOMES, DatasetInfo, Release, Scores, Verdict
 
 LOG_LINES = 12
 CURVE_POINTS = 200
 
-Event = Mapping[str, Any]
-
-# How an event reads in the log of the page. What is not here is not shown: the page is public.
-_WORDS = {
-    "stage": "{name}",
-    "dataset": "{repo_id} at {revision:.12}",
-    "resumed": "going on from step {step}",
-    "validation": "step {step} of {total}: validation macro F1 {f1_macro:.4f}",
-    "test_scores": "test macro F1 {f1_macro:.4f}, accuracy {accuracy:.4f}, {rows} rows",
-    "verdict": "{outcome}",
-    "release": "{version_tag} is on the Hub",
-    "warning": "warning: {message}",
-    "outcome": "{outcome}",
-    "pausing": "pausing {space_id}",
-    "paused": "{space_id} is paused",
-    "pause_failed": "{space_id} could not be paused",
+# What is shown of a value. The page is public: a field is not shown unless it is named here.
+_SHOWN = {
+    Scores: "rows accuracy f1_macro confusion per_class",
+    Verdict: "outcome reasons rules compared_with rows_compared f1_macro_candidate f1_macro_live delta "
+    "interval probability_of_gain served",
+    DatasetInfo: "repo_id revision version_tag split_sizes",
+    Release: "version_tag revision url",
 }
 
 
-def run_status(events: Sequence[Event]) -> dict[str, Any]:
+def run_status(entries: Sequence[Entry]) -> dict[str, Any]:
     """The state of a run as JSON values. Times are ISO 8601 in UTC, durations seconds, shares 0..1."""
-    record = run_record(events)
-    outcome = record["outcome"]
-    meaning = OUTCOMES.get(outcome) if outcome else None
+    record = run_record(entries)
+    meaning = OUTCOMES.get(record.outcome) if record.outcome else None
+    losses = [
+        (event.done, event.loss)
+        for event in (entry.event for entry in entries)
+        if isinstance(event, Progress) and event.done is not None and event.loss is not None
+    ]
     return {
-        "label": record.get("label"),
-        "outcome": outcome,
+        "label": record.label,
+        "outcome": record.outcome,
         "headline": meaning.meaning if meaning else "The run is under way.",
-        "reasons": list(record["reasons"]),
+        "reasons": list(record.reasons),
         "what_to_do": meaning.what_to_do if meaning else "",
-        "warnings": [warning["message"] for warning in record.get("warnings", ())],
-        "pause_failed": record.get("pause_failed", {}).get("space_id"),
-        "started_at": record.get("started_at"),
-        "finished_at": record.get("finished_at"),
+        "warnings": [warning.message for warning in record.warnings],
+        "pause_failed": record.pause_failed.space_id if record.pause_failed else None,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
         "stages": _stages(record),
-        "progress": None if outcome else _progress(events),
+        "progress": None if record.outcome else _progress(entries),
         "curves": {
-            "loss": _thinned([(e["done"], e["loss"]) for e in events if "loss" in e and "done" in e]),
-            "f1_macro": _thinned([(e["step"], e["f1_macro"]) for e in record.get("validations", ())]),
+            "loss": _thinned(losses),
+            "f1_macro": _thinned([(e.step, e.f1_macro) for e in record.validations]),
         },
-        "scores": _chosen(record, "test_scores", "rows accuracy f1_macro confusion per_class"),
-        "verdict": _chosen(
-            record,
-            "verdict",
-            "outcome reasons rules compared_with rows_compared f1_macro_candidate f1_macro_live delta "
-            "interval probability_of_gain served",
-        ),
-        "dataset": _chosen(record, "dataset", "repo_id revision version_tag split_sizes"),
-        "release": _chosen(record, "release", "version_tag revision url"),
-        "tracking_url": (record.get("tracking") or {}).get("url"),
-        "record_url": (record.get("kept") or {}).get("url"),
-        "history": record.get("history"),
-        "log": _log(events),
+        "scores": _shown(record.test_scores),
+        "verdict": _shown(record.verdict),
+        "dataset": _shown(record.dataset),
+        "release": _shown(record.release),
+        "tracking_url": record.tracking.url if record.tracking else None,
+        "record_url": record.kept.url if record.kept else None,
+        "history": asdict(record.history) if record.history else None,
+        "log": _log(entries),
     }
 
 
-def _chosen(record: Mapping[str, Any], event: str, names: str) -> dict[str, Any] | None:
-    return {name: record[event].get(name) for name in names.split()} if event in record else None
+def _shown(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    fields = asdict(value)
+    return {name: fields[name] for name in _SHOWN[type(value)].split()}
 
 
 def _seconds(begin: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
-def _stages(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _stages(record: RunRecord) -> list[dict[str, Any]]:
     """Each stage with its beginning, and its seconds once it is over."""
-    stages = record.get("stages", [])
-    ends = [stage["started_at"] for stage in stages[1:]] + [record.get("finished_at")]
+    ends = [stage.started_at for stage in record.stages[1:]] + [record.finished_at]
     return [
-        stage | {"seconds": _seconds(stage["started_at"], end) if end else None}
-        for stage, end in zip(stages, ends, strict=False)
+        asdict(stage) | {"seconds": _seconds(stage.started_at, end) if end else None}
+        for stage, end in zip(record.stages, ends, strict=False)
     ]
 
 
-def _progress(events: Sequence[Event]) -> dict[str, Any] | None:
+def _progress(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
     """How far the last step that counts is, and the seconds left at the speed so far."""
-    counted = [event for event in events if event["event"] == "progress" and event.get("total")]
+    counted = [entry for entry in entries if isinstance(entry.event, Progress) and entry.event.total]
     if not counted:
         return None
     last = counted[-1]
-    if any(e["event"] == "stage" and e["time"] > last["time"] for e in events):  # that step is over
-        return None
+    if any(isinstance(entry.event, Stage) and entry.time > last.time for entry in entries):
+        return None  # that step is over
     first = last
-    for event in reversed(
-        counted
-    ):  # as far back as it was counted upwards, and not told again after a restart
-        if event.get("stage") != last.get("stage") or event["done"] > first["done"] or "again" in event:
+    for entry in reversed(counted):  # back to where it began to count, and not what a restart repeated
+        event, done = entry.event, entry.event.done
+        if event.stage != last.event.stage or done > first.event.done or event.again:
             break
-        first = event
-    steps, seconds = last["done"] - first["done"], _seconds(first["time"], last["time"])
-    left = seconds / steps * (last["total"] - last["done"]) if steps > 0 else None
+        first = entry
+    done, total = last.event.done, last.event.total
+    steps, seconds = done - first.event.done, _seconds(first.time, last.time)
     return {
-        "stage": last.get("stage"),
-        "done": last["done"],
-        "total": last["total"],
-        "share": last["done"] / last["total"],
-        "seconds_left": left,
+        "stage": last.event.stage,
+        "done": done,
+        "total": total,
+        "share": done / total,
+        "seconds_left": seconds / steps * (total - done) if steps > 0 else None,
     }
 
 
@@ -116,6 +121,34 @@ def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     return points[::-1][::every][::-1]
 
 
-def _log(events: Sequence[Event]) -> list[str]:
-    told = [event for event in events if event["event"] in _WORDS]
-    return [f"{e['time'][11:19]}  {_WORDS[e['event']].format_map(e)}" for e in told[-LOG_LINES:]]
+def _log(entries: Sequence[Entry]) -> list[str]:
+    lines = [(entry.time, line) for entry in entries if (line := _in_words(entry.event))]
+    return [f"{time[11:19]}  {line}" for time, line in lines[-LOG_LINES:]]
+
+
+def _in_words(event: Any) -> str | None:
+    """How an event reads in the log of the page; None for what is not shown."""
+    match event:
+        case Stage(name):
+            return name
+        case DatasetInfo(repo_id, revision):
+            return f"{repo_id} at {revision:.12}"
+        case Resumed(step):
+            return f"going on from step {step}"
+        case Validation(step, total, f1_macro):
+            return f"step {step} of {total}: validation macro F1 {f1_macro:.4f}"
+        case Scores() as scores:
+            return f"test macro F1 {scores.f1_macro:.4f}, accuracy {scores.accuracy:.4f}, {scores.rows} rows"
+        case Verdict(outcome) | Ended(outcome):
+            return outcome
+        case Release(version_tag) if type(event) is Release:
+            return f"{version_tag} is on the Hub"
+        case Warned(message):
+            return f"warning: {message}"
+        case Pausing(space_id):
+            return f"pausing {space_id}"
+        case Paused(space_id):
+            return f"{space_id} is paused"
+        case PauseFailed(space_id):
+            return f"{space_id} could not be paused"
+    return None

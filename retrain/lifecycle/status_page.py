@@ -13,7 +13,6 @@ from typing import Any
 
 import uvicorn
 from jinja2 import Environment, FileSystemLoader
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from retrain.errors import SettingsError
 from retrain.journal import Journal
+from retrain.lifecycle.metrics import metrics
 from retrain.lifecycle.run_status import run_status
 
 PAGE = Path(__file__).with_name("page")
@@ -87,7 +87,7 @@ class StatusPage:
         return StreamingResponse(self.changes(), media_type="text/event-stream", headers=HEADERS)
 
     async def changes(self) -> AsyncIterator[str]:
-        """Server-sent events: the page's changing part, whenever it has changed."""
+        """Server-sent events: the part of the page that changes, whenever it has changed."""
         if self._watchers >= MAX_WATCHERS:
             yield f"retry: {COME_BACK_SECONDS * 1000}\n\n"
             return
@@ -157,32 +157,6 @@ def serve(listener: socket.socket, journal: Journal) -> None:
         )
     )
     threading.Thread(target=server.run, args=([listener],), name="status page", daemon=True).start()
-
-
-def metrics(status: dict[str, Any]) -> bytes:
-    """The state as Prometheus metrics; what is not known yet is left out."""
-    registry = CollectorRegistry()
-
-    def gauge(name: str, about: str, value: float | None, **labels: str) -> None:
-        if value is not None:
-            metric = Gauge(f"retrain_{name}", about, labels, registry=registry)
-            (metric.labels(**labels) if labels else metric).set(value)
-
-    stage = status["stages"][-1]["name"] if status["stages"] else "start"
-    outcome = status["outcome"] or "running"
-    gauge("run", "The run", 1, label=status["label"] or "", stage=stage, outcome=outcome)
-    gauge("warnings", "Warnings so far", len(status["warnings"]))
-    gauge(
-        "space_not_paused",
-        "1 if the Space could not be paused and is billed",
-        status["pause_failed"] is not None,
-    )
-    gauge("progress_ratio", "How far the current step is", (status["progress"] or {}).get("share"))
-    for name, points in status["curves"].items():
-        gauge(f"training_{name}", f"The newest point of the curve {name}", points[-1][1] if points else None)
-    gauge("test_f1_macro", "The new model on the test set", (status["scores"] or {}).get("f1_macro"))
-    gauge("gain_f1_macro", "New model less live model", (status["verdict"] or {}).get("delta"))
-    return generate_latest(registry)
 
 
 def duration(seconds: float) -> str:

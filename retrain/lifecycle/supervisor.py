@@ -4,28 +4,26 @@ Imports neither torch nor transformers, so that a light process outlives whateve
 """
 
 import contextlib
-import ctypes
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
 from retrain.errors import OUT_OF_MEMORY, Interrupted
-from retrain.journal import Journal, run_record
+from retrain.events import Ended
+from retrain.journal import Journal
+from retrain.processes import end_child
 
-GRACE_SECONDS = 7.0  # the platform gives ten between SIGTERM and SIGKILL
 POLL_SECONDS = 0.5
-# W&B may take a minute to finish once the outcome is told; then the process has nothing left to do.
+# W&B may take a minute to finish after the outcome; then the process has nothing left to do.
 FAREWELL_SECONDS = 120.0
 FULL_BYTES = 64 * 1024
-PR_SET_PDEATHSIG = 1  # of prctl(2)
 # The Hub's client shows how far large files are, also where no terminal is: a line each ten seconds.
 PROGRESS = {"TQDM_POSITION": "-1", "TQDM_MININTERVAL": "10"}
 CURSOR_UP = "\x1b[A"  # what that leaves behind in a log
@@ -37,30 +35,6 @@ class Limits:
 
     max_run_minutes: float
     stall_minutes: float
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Inside the block SIGTERM and SIGINT raise Interrupted in the main thread; after it they are ignored.
-
-    They are ignored then because a pause of our own Space ends in a SIGTERM to us, and the outcome stands.
-    """
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted(signum)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, interrupt)
-    try:
-        yield
-    finally:
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, signal.SIG_IGN)
-
-
-def die_with_parent() -> None:
-    """Have the system send this process a SIGTERM when its parent has died."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_child(
@@ -95,29 +69,28 @@ def run_child(
         pump.start()
         try:
             if reason := _watch(child, journal, limits):
-                journal.write("outcome", outcome="failed", reasons=[reason])
-        except Interrupted as error:  # before the child tells of the signal that it gets from us
-            journal.write("outcome", outcome=error.outcome, reasons=[str(error)])
+                journal.write(Ended("failed", (reason,)))
+        except Interrupted as error:  # before the child records the signal that it gets from us
+            journal.write(Ended(error.outcome, (str(error),)))
             raise
-    if run_record(journal.read())["outcome"] is None:
+    if journal.record().outcome is None:
         outcome, reason = explain_exit(child.returncode, shutil.disk_usage(journal.folder).free)
-        journal.write("outcome", outcome=outcome, reasons=[reason])
+        journal.write(Ended(outcome, (reason,)))
 
 
 def _watch(child: subprocess.Popen[str], journal: Journal, limits: Limits) -> str | None:
-    """Wait for the child's end; returns why it has to be ended, or None where it ended or has only to go."""
+    """Wait for the child; returns why it has to be ended, None if it exited or only needs to be stopped."""
     began = last_sign = time.monotonic()
-    version, record = journal.version, run_record(journal.read())
+    version, record = journal.version, journal.record()
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(POLL_SECONDS)
             return None
         now = time.monotonic()
         if journal.version != version:
-            version, last_sign, record = journal.version, now, run_record(journal.read())
-        stages = record.get("stages") or [{"name": "start"}]
-        where = f'in the stage "{stages[-1]["name"]}"'
-        if record["outcome"] is not None:
+            version, last_sign, record = journal.version, now, journal.record()
+        where = f'in the stage "{record.stages[-1].name if record.stages else "start"}"'
+        if record.outcome is not None:
             if now - last_sign > FAREWELL_SECONDS:
                 return None
         elif now - last_sign > limits.stall_minutes * 60:
@@ -130,18 +103,6 @@ def _watch(child: subprocess.Popen[str], journal: Journal, limits: Limits) -> st
                 f"The run took longer than {limits.max_run_minutes:g} minutes and was ended {where}. Raise "
                 "MAX_RUN_MINUTES, train on fewer rows or epochs, or choose faster hardware."
             )
-
-
-def end_child(child: subprocess.Popen[Any]) -> None:
-    """SIGTERM to a child that has not ended, and after a grace SIGKILL."""
-    if child.poll() is not None:
-        return
-    child.terminate()
-    try:
-        child.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
 
 
 def explain_exit(returncode: int, free_bytes: int) -> tuple[str, str]:

@@ -1,202 +1,166 @@
-"""The way back, and the end of what a run that was cut short has left half done."""
+"""The way back, and the end of what an interrupted run has left half done."""
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi
-
-from configs import BaseConfig
 from retrain.errors import ReleaseError, RetrainError, RolledBackError, RolloutError
-from retrain.hub.model_repo import finish_release, restore_version
-from retrain.hub.versions import (
-    GIVEN_UP,
-    VERIFIED,
-    history,
-    list_versions,
-    mark,
-    published_head,
-    read_metadata,
-)
+from retrain.events import Progress, Restored, Stage
 from retrain.journal import Journal
 from retrain.records import Release, Version
-from retrain.release.rollout import ANY_ANSWER, Canary, Service, roll_out
+from retrain.release.inference_space import InferenceSpace
+from retrain.release.rollout import ANY_ANSWER, Canary, roll_out
 
-ExpectedOf = Callable[[Version], Canary]  # what a version must answer to some test texts
-
-
-def roll_back(
-    api: HfApi,
-    config: BaseConfig,
-    service: Service,
-    to: Version,
-    *,
-    cause: str,
-    expected_of: ExpectedOf,
-    on_state: Callable[[str], None] = lambda state: None,
-) -> Release:
-    """Restore an earlier version, restart the Space, and see that it serves it.
-
-    Raises:
-        RolloutError: that failed too; says in which state everything is, and the commands that mend it.
-    """
-    repo_id, name = config.hub_model_id, to.tag or to.revision
-    try:
-        restored = restore_version(api, repo_id, to, cause=cause)
-        minutes = config.rollout_timeout_minutes
-        roll_out(service, restored, expected_of(to), timeout_minutes=minutes, on_state=on_state)
-    except RetrainError as error:
-        raise RolloutError(
-            f"Going back to {name} failed too: {error} {_state(api, repo_id, service)} When the cause is "
-            "mended:\n  python -m retrain.release.rollout versions\n"
-            f"  python -m retrain.release.rollout rollback --to {name}"
-        ) from error
-    mark(api, repo_id, VERIFIED, restored.version_tag, restored.revision)
-    return restored
+if TYPE_CHECKING:
+    from retrain.hub.model_repo import ModelRepo
 
 
-def bring_into_service(
-    api: HfApi,
-    config: BaseConfig,
-    service: Service,
-    release: Release,
-    previous: Version | None,
-    canary: Canary,
-    expected_of: ExpectedOf,
-    journal: Journal,
-) -> None:
-    """Roll a release out; where it does not come up, bring the previous version back.
+@dataclass(frozen=True)
+class Deployment:
+    """The model repository and the Space that serves from it: brings releases into service, and back.
 
-    canary, expected_of: what the release, and an earlier version, must answer.
-
-    Raises:
-        RolledBackError: the previous version serves again.
-        RolloutError: none does, or not surely; the message says in which state everything is.
+    expected_of: what an earlier version must answer to some test texts.
     """
 
-    def on_state(state: str) -> None:
-        journal.write("progress", stage="roll out", state=state)
+    repo: "ModelRepo"
+    space: InferenceSpace
+    expected_of: Callable[[Version], Canary]
+    timeout_minutes: float
 
-    try:
-        roll_out(service, release, canary, timeout_minutes=config.rollout_timeout_minutes, on_state=on_state)
-    except RolloutError as error:
-        if previous is None:
-            raise RolloutError(f"{error} There is no version before it to go back to.") from error
-        mark(api, config.hub_model_id, GIVEN_UP, release.version_tag, release.revision)
-        journal.write("stage", name="roll back")
-        if (newest := list_versions(api, config.hub_model_id)[0].tag) != release.version_tag:
-            raise RolloutError(
-                f"{error} Nothing was rolled back: {newest} was released by somebody else meanwhile."
-            ) from error
-        restored = roll_back(
-            api,
-            config,
-            service,
-            previous,
-            cause=str(error),
-            expected_of=expected_of,
-            on_state=on_state,
-        )
-        journal.write("restored", **vars(restored))
-        raise RolledBackError(
-            f"{release.version_tag} was released and did not come into service: {error} "
-            f"{previous.tag or previous.revision} was restored as {restored.version_tag} and serves. "
-            f"Look at the log of {service.space_id} before the next run."
-        ) from error
-    mark(api, config.hub_model_id, VERIFIED, release.version_tag, release.revision)
+    def bring_into_service(
+        self, release: Release, previous: Version | None, canary: Canary, journal: Journal
+    ) -> None:
+        """Roll a release out; if it does not come up, bring the previous version back.
 
+        canary: what the release must answer.
 
-def finish_earlier_release(
-    api: HfApi, config: BaseConfig, service: Service, expected_of: ExpectedOf, journal: Journal
-) -> None:
-    """Finish a release that a run was killed in, or revert it where it does not come up; a warning says so.
+        Raises:
+            RolledBackError: the previous version serves again.
+            RolloutError: none does, or not surely; the message says in which state everything is.
+        """
 
-    Versions that are not ours (their metadata.json names another tag, or none) are left alone.
+        def on_state(state: str) -> None:
+            journal.write(Progress("roll out", state=state))
 
-    Raises:
-        RolloutError: it could be neither finished nor reverted.
-    """
-    repo_id = config.hub_model_id
-    tagged = finish_release(api, repo_id)
-    versions = list_versions(api, repo_id)
-    if not versions or versions[0].verified:
-        return
-    newest, *earlier = versions
-    if read_metadata(api, repo_id, newest.revision).get("version_tag") != newest.tag:
-        return
-    cut_short = f"An earlier run was cut short in the release of {newest.tag}"
-    cause = "it was given up"
-    if not newest.given_up:
-        release = tagged or Release(str(newest.tag), newest.revision, None, "")
         try:
-            roll_out(service, release, expected_of(newest), timeout_minutes=config.rollout_timeout_minutes)
+            self._roll_out(release, canary, on_state)
         except RolloutError as error:
-            cause = str(error)
-        else:
-            mark(api, repo_id, VERIFIED, newest.tag, newest.revision)
-            journal.warn(f"{cut_short}: {'its tag was made, and ' if tagged else ''}the Space serves it now.")
+            if previous is None:
+                raise RolloutError(f"{error} There is no version before it to go back to.") from error
+            self.repo.mark("given-up-", release.version_tag, release.revision)
+            journal.write(Stage("roll back"))
+            newest = self.repo.newest()
+            if newest and newest.tag != release.version_tag:
+                raise RolloutError(
+                    f"{error} Nothing was rolled back: {newest.tag} was released by somebody else meanwhile."
+                ) from error
+            restored = self.roll_back(previous, cause=str(error), on_state=on_state)
+            journal.write(Restored(**vars(restored)))
+            raise RolledBackError(
+                f"{release.version_tag} was released and did not come into service: {error} "
+                f"{previous.tag or previous.revision} was restored as {restored.version_tag} and serves. "
+                f"Look at the log of {self.space.space_id} before the next run."
+            ) from error
+        self.repo.mark("verified-", release.version_tag, release.revision)
+
+    def finish_earlier_release(self, journal: Journal) -> None:
+        """Finish a release in which a run was killed, or revert it if it does not come up; a warning says so.
+
+        Versions that are not ours (their metadata.json names another tag, or none) are left as they are.
+
+        Raises:
+            RolloutError: it could be neither finished nor reverted.
+        """
+        tagged = self.repo.finish_release()
+        versions = self.repo.versions()
+        if not versions or versions[0].verified:
             return
-    last_good = next((version for version in earlier if version.verified), None)
-    if last_good is None:
-        journal.warn(f"{cut_short}, and {cause}; no earlier version is known to have served.")
-        return
-    mark(api, repo_id, GIVEN_UP, newest.tag, newest.revision)
-    restored = roll_back(api, config, service, last_good, cause=cause, expected_of=expected_of)
-    journal.warn(
-        f"{cut_short}, which does not come up ({cause}): {last_good.tag} was restored as "
-        f"{restored.version_tag} and serves."
-    )
-
-
-def _state(api: HfApi, repo_id: str, service: Service) -> str:
-    try:
-        versions = list_versions(api, repo_id)
-        newest = versions[0].tag if versions else "none"
-        hub = f"main of {repo_id} is at {published_head(api, repo_id)[0]}, its newest version is {newest}"
-    except RetrainError as error:
-        hub = f"{repo_id} can't be read ({error})"
-    served = service.served_version()
-    serves = (served.tag or served.revision) if served else "a version that it does not tell"
-    return f"Now {hub}; {service.space_id} is {service.stage()} and serves {serves}."
-
-
-def show_versions(api: HfApi, config: BaseConfig, service: Service) -> str:
-    """A table of the versions, the newest first: tag, macro F1, date, data set, and which one serves now."""
-    served = service.served_version()
-    lines = [f"{'version':<18} {'macro F1':>8}  {'released (UTC)':<20} {'data set':<44} notes"]
-    for version, told in history(api, config.hub_model_id, most=50):
-        f1 = told.get("eval_metrics", {}).get("f1_macro")
-        data = told.get("dataset", {})
-        dataset = f"{data.get('repo_id', '?')} {data.get('version_tag') or str(data.get('revision'))[:12]}"
-        notes = ["serves now"] if served and served.revision == version.revision else []
-        notes += ["given up"] if version.given_up else []
-        notes += [f"restored from {told['restored_from']}"] if "restored_from" in told else []
-        lines.append(
-            f"{version.tag:<18} {'?' if f1 is None else format(f1, '.4f'):>8}  "
-            f"{str(told.get('timestamp_utc', '?'))[:19]:<20} {dataset:<44} {', '.join(notes)}"
+        newest, *earlier = versions
+        if self.repo.metadata(newest.revision).get("version_tag") != newest.tag:
+            return
+        cut_short = f"An earlier run was cut short in the release of {newest.tag}"
+        cause = "it was given up"
+        if not newest.given_up:
+            release = tagged or Release(str(newest.tag), newest.revision, None, "")
+            try:
+                self._roll_out(release, self.expected_of(newest))
+            except RolloutError as error:
+                cause = str(error)
+            else:
+                self.repo.mark("verified-", newest.tag, newest.revision)
+                made = "its tag was made, and " if tagged else ""
+                journal.warn(f"{cut_short}: {made}the Space serves it now.")
+                return
+        last_good = next((version for version in earlier if version.verified), None)
+        if last_good is None:
+            journal.warn(f"{cut_short}, and {cause}; no earlier version is known to have served.")
+            return
+        self.repo.mark("given-up-", newest.tag, newest.revision)
+        restored = self.roll_back(last_good, cause=cause)
+        journal.warn(
+            f"{cut_short}, which does not come up ({cause}): {last_good.tag} was restored as "
+            f"{restored.version_tag} and serves."
         )
-    return "\n".join(line.rstrip() for line in lines)
+
+    def roll_back(
+        self, to: Version, *, cause: str, on_state: Callable[[str], None] = lambda state: None
+    ) -> Release:
+        """Restore an earlier version, restart the Space, and see that it serves it.
+
+        Raises:
+            RolloutError: that failed too; says in which state everything is, and the commands that mend it.
+        """
+        name = to.tag or to.revision
+        try:
+            restored = self.repo.restore(to, cause)
+            self._roll_out(restored, self.expected_of(to), on_state)
+        except RetrainError as error:
+            raise RolloutError(
+                f"Going back to {name} failed too: {error} {self._state()} When the cause is mended:\n"
+                f"  python -m retrain versions\n  python -m retrain rollback --to {name}"
+            ) from error
+        self.repo.mark("verified-", restored.version_tag, restored.revision)
+        return restored
+
+    def _roll_out(
+        self, release: Release, canary: Canary, on_state: Callable[[str], None] = lambda state: None
+    ) -> None:
+        roll_out(self.space, release, canary, timeout_minutes=self.timeout_minutes, on_state=on_state)
+
+    def _state(self) -> str:
+        try:
+            newest, main = self.repo.newest(), self.repo.head().revision
+            hub = f"main of {self.repo.repo_id} is at {main}, its newest version is "
+            hub += str(newest.tag) if newest else "none"
+        except RetrainError as error:
+            hub = f"{self.repo.repo_id} can't be read ({error})"
+        served = self.space.served_version()
+        serves = (served.tag or served.revision) if served else "a version that it does not name"
+        return f"Now {hub}; {self.space.space_id} is {self.space.state()} and serves {serves}."
 
 
-def roll_back_by_hand(api: HfApi, config: BaseConfig, service: Service, to: str | None) -> str:
-    """Restore the version `to` (a tag or a commit), or the one that the newest replaced; see that it serves.
+def any_answer(version: Version) -> Canary:
+    """What any version must be able to do, whatever its scores."""
+    return ANY_ANSWER
+
+
+def version_to_restore(repo: "ModelRepo", to: str | None) -> Version:
+    """The version with the tag or commit `to`; the one that the newest replaced, unless given.
 
     Raises:
         ReleaseError: there is no such version.
-        RolloutError: see roll_back.
     """
-    versions = {version.tag: version for version in list_versions(api, config.hub_model_id)}
+    versions = {version.tag: version for version in repo.versions()}
     if to is None and versions:
         newest = next(iter(versions.values()))
-        to = read_metadata(api, config.hub_model_id, newest.revision).get("previous_version")
+        to = repo.metadata(newest.revision).get("previous_version")
     chosen = versions.get(to)
     if chosen is None and to and re.fullmatch(r"[0-9a-f]{40}", to):
         chosen = Version(None, to)
     if chosen is None:
         raise ReleaseError(
-            f"{config.hub_model_id} has no version {to or 'before the newest'}. It has: "
+            f"{repo.repo_id} has no version {to or 'before the newest'}. It has: "
             f"{', '.join(str(tag) for tag in versions) or 'none'}."
         )
-    restored = roll_back(
-        api, config, service, chosen, cause="by hand", expected_of=lambda version: ANY_ANSWER, on_state=print
-    )
-    return f"{to} was restored as {restored.version_tag}, and {config.space_repo_id} serves it."
+    return chosen

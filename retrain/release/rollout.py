@@ -1,21 +1,13 @@
-"""Brings a released version into service and proves it: restart, the new revision, answers as they should be.
+"""Brings a released version into service and proves it: restart, the new revision, the right answers."""
 
-Knows the inference Space as five calls (`Service`), not how they are made. By hand:
-
-    python -m retrain.release.rollout versions
-    python -m retrain.release.rollout rollback [--to v20250129_143052]
-"""
-
-import argparse
-import os
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from retrain.errors import RetrainError, RolloutError
-from retrain.records import Answer, Release, Version
+from retrain.errors import RolloutError
+from retrain.records import Answer, Release
+from retrain.release.inference_space import InferenceSpace
 
 SECONDS_BETWEEN_LOOKS = 1.0
 # Hardware and precision differ between the Space that trained and the one that serves.
@@ -25,18 +17,6 @@ NOTICEABLE_SECONDS = 0.05  # below it a latency is noise
 # Looks in a row at something that does not pass by itself, before it is believed.
 LOOKS_TO_BELIEVE = 5
 SECONDS_OF_OLD_STAGE = 60.0
-BROKEN_STAGES = ("RUNTIME_ERROR", "BUILD_ERROR", "CONFIG_ERROR", "NO_APP_FILE")
-
-
-@dataclass(frozen=True)
-class Service:
-    """The inference Space: how to restart it, its stage, the version it says it has loaded, its answers."""
-
-    space_id: str
-    restart: Callable[[], None]
-    stage: Callable[[], str]
-    served_version: Callable[[], Version | None]
-    ask: Callable[[Sequence[str]], Sequence[Answer]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +31,7 @@ class Canary:
     seconds: float | None = None
 
 
-# Where no scores are known, all that can be asked is that it answers.
+# Without known scores, all that can be asked is that it answers.
 ANY_ANSWER = Canary(["नमस्कार"], [None])
 
 
@@ -87,7 +67,7 @@ def not_ready(canary: Canary, answers: Sequence[Answer]) -> str | None:
 
 
 def roll_out(
-    service: Service,
+    space: InferenceSpace,
     release: Release,
     canary: Canary,
     *,
@@ -102,19 +82,19 @@ def roll_out(
     Raises:
         RolloutError: it could not be restarted, is broken, serves something else, or took too long.
     """
-    service.restart()
+    space.restart()
     began = time.monotonic()
     last, first_stage, looks = "", None, 0
     while time.monotonic() < began + timeout_minutes * 60:
-        stage, served = service.stage(), service.served_version()
-        first_stage = first_stage or stage
-        state = f"stage {stage}" + (f", serving {served.tag or served.revision[:12]}" if served else "")
+        now, served = space.state(), space.served_version()
+        first_stage = first_stage or now.stage
+        state = f"stage {now}" + (f", serving {served.tag or served.revision[:12]}" if served else "")
         # Right after a restart the stage may still be that of before.
-        is_news = stage != first_stage or time.monotonic() > began + SECONDS_OF_OLD_STAGE
-        hopeless = stage in BROKEN_STAGES and is_news
-        may_be_it = served.revision == release.revision if served else stage == "RUNNING"
+        is_news = now.stage != first_stage or time.monotonic() > began + SECONDS_OF_OLD_STAGE
+        hopeless = now.broken and is_news
+        may_be_it = served.revision == release.revision if served else now.stage == "RUNNING"
         if may_be_it:
-            answers = service.ask(canary.texts)
+            answers = space.ask(canary.texts)
             wrong, lacking = wrong_answer(canary, answers), not_ready(canary, answers)
             if not (wrong or lacking):
                 on_state(f"{state}, answering as it should")
@@ -129,30 +109,4 @@ def roll_out(
         if looks >= LOOKS_TO_BELIEVE:
             break
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    raise RolloutError(f"{service.space_id} does not serve {release.version_tag} (last seen: {last}).")
-
-
-def main(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """`versions` and `rollback [--to TAG]`, with the settings of the job; returns what went wrong."""
-    from retrain.release.inference_space import connect
-    from retrain.release.rollback import roll_back_by_hand, show_versions
-
-    parser = argparse.ArgumentParser(prog="python -m retrain.release.rollout")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("versions", help="the versions on the Hub, the newest first")
-    rollback = commands.add_parser("rollback", help="restore an earlier version and see that it serves")
-    rollback.add_argument("--to", metavar="TAG", help="unless given, the version that the newest replaced")
-    options = parser.parse_args(arguments)
-    try:
-        api, config, space = connect(environ)
-        if options.command == "versions":
-            print(show_versions(api, config, space))
-        else:
-            print(roll_back_by_hand(api, config, space, options.to))
-    except RetrainError as error:
-        return str(error)
-    return None
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    raise RolloutError(f"{space.space_id} does not serve {release.version_tag} (last seen: {last}).")

@@ -1,4 +1,4 @@
-"""Tells people by mail and chat, through apprise. A guest: whatever a service does, the run goes on."""
+"""Sends the summary by mail and chat, through apprise. Best effort: the run goes on without it."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ def is_known(url: str) -> bool:
 
 
 def warnings_before(urls: Sequence[str], *, on_a_space: bool) -> list[str]:
-    """What can be told of these URLs before anything is sent."""
+    """What can be said of these URLs before anything is sent."""
     if on_a_space and any(urlsplit(url).scheme in MAIL for url in urls):
         return [
             "NOTIFY_URLS has a mailto: URL, and a Space lets no SMTP out: that mail will not arrive. Use a "

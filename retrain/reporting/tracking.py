@@ -1,11 +1,9 @@
-"""The run on Weights & Biases. Tracking is a guest: whatever it does, the run goes on.
+"""The run on Weights & Biases. Tracking is best effort: whatever it does, the run goes on.
 
 Without a key or a network the run is tracked offline, in the run's folder. Knows no Hub and no model.
-`python -m retrain.reporting.tracking RUN_FOLDER` tells the end of a run whose own process could not.
 """
 
 import functools
-import json
 import logging
 import os
 import sys
@@ -17,6 +15,9 @@ from typing import Any, Concatenate, Literal, ParamSpec
 import requests
 import wandb
 
+from configs import get_config
+from retrain.events import Entry, Progress, RunRecord, Validation
+from retrain.journal import Journal
 from retrain.records import OUTCOMES, DatasetInfo, Scores, Verdict
 from retrain.redaction import Redactor, set_up_logging
 from retrain.reporting.summary import is_good, summary, title
@@ -47,7 +48,7 @@ def never_fails(
 
 
 class Tracker:
-    """One W&B run; every method is a no-op where it could not be started."""
+    """One W&B run; every method is a no-op if it could not be started."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Tracker:
         run_id: str | None = None,
     ) -> None:
         self.run: Any = None
-        self.told = False
+        self.notified = False
         self.warning: str | None = None
         online = False
         if not api_key:
@@ -86,13 +87,13 @@ class Tracker:
         self.run.log(dict(values), step=step)
 
     @never_fails
-    def log_curves(self, events: Iterable[Mapping[str, Any]]) -> None:
+    def log_curves(self, entries: Iterable[Entry]) -> None:
         """Add the points that other processes have put into the journal."""
-        for event in events:
-            if event["event"] == "validation":
-                self.run.log({"eval/loss": event["loss"], "eval/f1_macro": event["f1_macro"]}, event["step"])
-            elif event["event"] == "progress" and "loss" in event:
-                self.run.log({"train/loss": event["loss"]}, event["done"])
+        for event in (entry.event for entry in entries):
+            if isinstance(event, Validation):
+                self.run.log({"eval/loss": event.loss, "eval/f1_macro": event.f1_macro}, event.step)
+            elif isinstance(event, Progress) and event.loss is not None:
+                self.run.log({"train/loss": event.loss}, event.done)
 
     @never_fails
     def log_scores(self, scores: Scores, reports: Path) -> None:
@@ -138,14 +139,14 @@ class Tracker:
         self.run.alert(title=title, text=text, level="WARN")
 
     @never_fails
-    def finish(self, record: Mapping[str, Any]) -> None:
+    def finish(self, record: RunRecord) -> None:
         """Send the summary as an alert and close the run, within a time."""
-        outcome = record["outcome"]
+        outcome = record.outcome or "bug"
         level = "INFO" if is_good(record) else "ERROR"
         self.run.alert(title=title(record), text=summary(record), level=level)
         self.run.summary["outcome"] = outcome
         self.run.finish(exit_code=OUTCOMES[outcome].exit_code)
-        self.told = True
+        self.notified = True
 
 
 def _start(
@@ -190,14 +191,12 @@ def _answers(url: str) -> bool:
 
 
 def main(folder: Path, environ: Mapping[str, str]) -> None:
-    """Open the run anew and tell how it ended, from its run.json."""
-    from configs import get_config
-
+    """Open the run on W&B again and close it, from its journal. train_model.py starts this at the end."""
     config = get_config(environ)
     set_up_logging(Redactor(config.secrets))
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    record = Journal(folder).record()
     key = config.wandb_api_key.get_secret_value() if config.wandb_api_key else None
-    run_id = record.get("tracking", {}).get("run_id")
+    run_id = record.tracking.run_id if record.tracking else None
     Tracker(config.wandb_project_name, key, folder, config.public_values(), run_id).finish(record)
 
 

@@ -7,18 +7,19 @@ from typing import NamedTuple
 from huggingface_hub import HfApi
 
 from configs import BaseConfig, get_config
-from retrain.errors import HubError, RetrainError, hub_errors
-from retrain.hub.client import account
-from retrain.hub.versions import list_versions
-from retrain.release.inference_space import live_model
-
-from .plan import AT_WORK, Space, plan_space, spaces_of
+from retrain.connections import live_model
+from retrain.errors import HubError, RetrainError
+from retrain.hub.client import hub_errors, token_role
+from retrain.hub.model_repo import ModelRepo
+from retrain.hub.spaces import AT_WORK, Space
+from retrain.setup.installation import SpaceSpec, spaces_of
+from retrain.setup.plan import plan_space
 
 SPLITS = ("train", "eval", "test")
 
 
 class Finding(NamedTuple):
-    """One line of a diagnosis; a remedy only where something is wrong."""
+    """One line of a diagnosis; a remedy only if something is wrong."""
 
     what: str
     state: str
@@ -29,8 +30,7 @@ def diagnose(api: HfApi, values: Mapping[str, str]) -> Iterator[Finding]:
     """What a person would look at, from the token to the answer of the API."""
     config = get_config(values)
     try:
-        access = account(api).get("auth", {}).get("accessToken", {})
-        role = access.get("role", "unknown")
+        role = token_role(api)
         remedy = "Make a token with write access and set it as HF_TOKEN." if role == "read" else ""
         yield Finding("HF_TOKEN", f"accepted, its role is {role}", remedy)
     except HubError as error:
@@ -38,8 +38,8 @@ def diagnose(api: HfApi, values: Mapping[str, str]) -> Iterator[Finding]:
         return
     yield _dataset(api, config)
     yield _model(api, config)
-    for space in spaces_of(values):
-        yield from _space(api, space)
+    for spec in spaces_of(values):
+        yield from _space(Space(api, spec.repo_id), spec)
     yield _endpoint(api, config)
 
 
@@ -61,26 +61,26 @@ def _dataset(api: HfApi, config: BaseConfig) -> Finding:
 def _model(api: HfApi, config: BaseConfig) -> Finding:
     what = f"model {config.hub_model_id}"
     try:
-        versions = list_versions(api, config.hub_model_id)
+        newest = ModelRepo(api, config.hub_model_id).newest()
     except RetrainError as error:
         return Finding(what, "not readable", str(error))
-    if versions:
-        return Finding(what, f"newest version {versions[0].tag}")
+    if newest:
+        return Finding(what, f"newest version {newest.tag}")
     remedy = "" if config.allow_first_release else "Set ALLOW_FIRST_RELEASE=true for the first run."
     return Finding(what, "no version yet", remedy)
 
 
-def _space(api: HfApi, space: Space) -> Iterator[Finding]:
+def _space(space: Space, spec: SpaceSpec) -> Iterator[Finding]:
     what = f"Space {space.repo_id}"
     try:
         with hub_errors("look at the Space", space.repo_id):
-            runtime = api.get_space_runtime(space.repo_id)
-            remedy = "Read its log on the Hub." if "ERROR" in str(runtime.stage) else ""
-            if space.paused and runtime.stage in AT_WORK:
+            state, (hardware, _) = space.stage(), space.hardware()
+            remedy = "Read its log on the Hub." if "ERROR" in state else ""
+            if spec.paused and state in AT_WORK:
                 remedy = "It is billed while it runs: pause it if no run is under way."
-            yield Finding(what, f"{runtime.stage}, on {runtime.requested_hardware}", remedy)
-            for step in plan_space(api, space, renew_secrets=False):
-                yield Finding(what, "not as it should be", f"setup_spaces --yes would: {step.what}")
+            yield Finding(what, f"{state}, on {hardware}", remedy)
+            for step in plan_space(space, spec):
+                yield Finding(what, "not as it should be", f"retrain setup --yes would: {step.what}")
     except HubError as error:
         yield Finding(what, "can't be looked at", str(error))
 
@@ -88,7 +88,9 @@ def _space(api: HfApi, space: Space) -> Iterator[Finding]:
 def _endpoint(api: HfApi, config: BaseConfig) -> Finding:
     what = f"API {config.api_endpoint}"
     try:
-        (answer,) = live_model(api, config).ask(["खानेपानी आएको छैन"], failures_allowed=1)
+        (answer,) = live_model(Space(api, config.space_repo_id), config).ask(
+            ["खानेपानी आएको छैन"], failures_allowed=1
+        )
     except HubError as error:
         return Finding(what, "can't be asked", str(error))
     if answer.label is None:

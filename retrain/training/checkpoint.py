@@ -6,10 +6,12 @@ And finds the checkpoints that a training run leaves behind.
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -19,25 +21,21 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
-from retrain.errors import CheckpointError, loading_errors, resource_errors
+from retrain.errors import CheckpointError, resource_errors
+from retrain.events import Resumed
 from retrain.journal import Journal
 
 logger = logging.getLogger(__name__)
 
 
 def load_classifier(
-    checkpoint: str,
-    token: str | bool | None,
-    *,
-    revision: str = "main",
-    id2label: Mapping[int, str] | None = None,
-    setting: str = "MODEL_CHECKPOINT",
+    folder: Path, named: str, id2label: Mapping[int, str] | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load an XLM-RoBERTa with a classification head, in float32, and its tokenizer.
 
-    checkpoint: a repository on the Hub or a folder.
-    id2label: the labels of a head that is made anew; the checkpoint's own head is taken without it.
-    setting: the variable that names it, for messages.
+    folder: config, tokenizer and safetensors; named: what it is called in messages, as in
+    "MODEL_CHECKPOINT=xlm-roberta-base"; id2label: the labels of a head that is made anew; without it the
+    checkpoint's own head is loaded.
 
     Raises:
         CheckpointError: it can't be loaded or is no XLM-R.
@@ -46,17 +44,31 @@ def load_classifier(
     if id2label is not None:
         label2id = {name: i for i, name in id2label.items()}
         labels = {"num_labels": len(id2label), "id2label": dict(id2label), "label2id": label2id}
-    with resource_errors(), loading_errors(setting, checkpoint):
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision, token=token)
+    with loading_errors(named):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint, revision=revision, token=token, use_safetensors=True, dtype=torch.float32, **labels
+            folder, use_safetensors=True, dtype=torch.float32, **labels
         )
     if model.config.model_type != "xlm-roberta":
         raise CheckpointError(
-            f"{setting}={checkpoint} is a {model.config.model_type} model. "
+            f"{named} is a {model.config.model_type} model. "
             "Name an XLM-RoBERTa checkpoint, such as xlm-roberta-base."
         )
     return model, tokenizer
+
+
+@contextmanager
+def loading_errors(named: str) -> Iterator[None]:
+    """Turn what transformers raises while it loads a checkpoint into a CheckpointError."""
+    try:
+        with resource_errors():
+            yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{named} can't be loaded ({reason}). Name a repository or a folder with the "
+            "config, tokenizer and safetensors of an XLM-RoBERTa; a head in it must have the labels of LABEL."
+        ) from error
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -88,4 +100,4 @@ def take_over_checkpoint(run_folder: Path, folder: Path, journal: Journal) -> No
         shutil.rmtree(folder, ignore_errors=True)
         return
     logger.info("Going on from step %d of %s", state.global_step, run_folder.name)
-    journal.write("resumed", step=state.global_step, **{"from": str(run_folder)})
+    journal.write(Resumed(state.global_step, str(run_folder)))

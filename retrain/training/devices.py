@@ -7,12 +7,14 @@ it finds there what `train_on_devices` has put, and only rank 0 writes to the jo
 import json
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import datasets
 import torch
@@ -23,9 +25,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Tr
 from configs import get_config
 from retrain import errors
 from retrain.errors import OUT_OF_MEMORY, OutOfMemoryError, resource_errors
-from retrain.evaluation.scores import f1_metrics
+from retrain.events import Environment
 from retrain.journal import Journal
-from retrain.lifecycle.supervisor import die_with_parent, end_child
+from retrain.processes import die_with_parent, end_child
+from retrain.records import TrainingSummary
 from retrain.redaction import Redactor, set_up_logging
 from retrain.training.fine_tuning import fine_tune, training_summary
 from retrain.training.progress import Heartbeat, ProgressCallback
@@ -44,8 +47,8 @@ def train_on_devices(
     run_folder: Path,
     processes: int,
     environ: Mapping[str, str],
-) -> dict[str, Any]:
-    """As fine_tune, in so many processes, TRAIN_BATCH_SIZE being that of all; returns training_summary.
+) -> TrainingSummary:
+    """As fine_tune, in so many processes, TRAIN_BATCH_SIZE being that of all.
 
     Raises:
         RetrainError: what a process met, such as OutOfMemoryError.
@@ -61,15 +64,35 @@ def train_on_devices(
     child = subprocess.Popen(command, env={**environ, "PYTHONPATH": path}, preexec_fn=die_with_parent)  # noqa: S603 (our own)
     try:
         if child.wait() != 0:
-            for told in shared.glob("failed-*.json"):
-                name, message = json.loads(told.read_text(encoding="utf-8"))
+            for failure in shared.glob("failed-*.json"):
+                name, message = json.loads(failure.read_text(encoding="utf-8"))
                 raise getattr(errors, name, RuntimeError)(message)
             raise OutOfMemoryError(f"A training process was killed, most likely for memory. {OUT_OF_MEMORY}")
         load_model(model, shared / "result" / "model.safetensors")
-        return json.loads((shared / "result" / "training.json").read_text(encoding="utf-8"))
+        summary = json.loads((shared / "result" / "training.json").read_text(encoding="utf-8"))
+        return TrainingSummary(**summary)
     finally:
         end_child(child)
         shutil.rmtree(shared, ignore_errors=True)
+
+
+def environment() -> Environment:
+    """What a run runs on: versions of Python and the libraries, and the hardware."""
+    libraries = ("torch", "transformers", "datasets", "huggingface_hub")
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    about = {"python": platform.python_version(), "hardware": hardware, "cpus": os.cpu_count()}
+    return Environment(about | {library: version(library) for library in libraries})
+
+
+def idle_gpu_warning(environ: Mapping[str, str]) -> str | None:
+    """An image built for the CPU trains on a GPU Space without an error: slowly, at the price of the GPU."""
+    billed = environ.get("ACCELERATOR") or "none"  # set by the platform
+    if billed == "none" or torch.cuda.is_available():
+        return None
+    return (
+        f"The Space's {billed} is paid for and not used: no CUDA device is seen. "
+        "Build it with REQUIREMENTS=requirements-cuda.lock, or choose a CPU."
+    )
 
 
 def main(run_folder: Path, environ: Mapping[str, str]) -> int:
@@ -87,16 +110,15 @@ def main(run_folder: Path, environ: Mapping[str, str]) -> int:
         with resource_errors():
             model = AutoModelForSequenceClassification.from_pretrained(shared / "model", dtype=torch.float32)
             train_set, eval_set = (datasets.load_from_disk(str(shared / name)) for name in ("train", "eval"))
-            checkpoints, metrics = run_folder / "checkpoints", f1_metrics(config.id2label)
-            trainer = fine_tune(model, train_set, eval_set, config, checkpoints, metrics, callbacks)
+            trainer = fine_tune(model, train_set, eval_set, config, run_folder / "checkpoints", callbacks)
             if rank == 0:
                 model.save_pretrained(shared / "result")
-                summary = json.dumps(training_summary(trainer))
+                summary = json.dumps(asdict(training_summary(trainer)))
                 (shared / "result" / "training.json").write_text(summary, encoding="utf-8")
     except Exception as error:
         logger.exception("Training on device %d failed", rank)
-        told = json.dumps([type(error).__name__, str(error)])
-        (shared / f"failed-{rank}.json").write_text(told, encoding="utf-8")
+        failure = json.dumps([type(error).__name__, str(error)])
+        (shared / f"failed-{rank}.json").write_text(failure, encoding="utf-8")
         return 1
     return 0
 

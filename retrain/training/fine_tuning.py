@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,8 +23,9 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-from configs import BaseConfig
+from configs import TrainingSettings
 from retrain.errors import resource_errors
+from retrain.records import TrainingSummary
 from retrain.training.batching import collate_packed, packed
 from retrain.training.checkpoint import last_checkpoint
 from retrain.training.compact_vocabulary import compact_vocabulary
@@ -37,27 +38,27 @@ def fine_tune(
     model: PreTrainedModel,
     train_set: datasets.Dataset,
     eval_set: datasets.Dataset,
-    config: BaseConfig,
+    settings: TrainingSettings,
     folder: Path,
-    compute_metrics: Callable[[EvalPrediction], dict[str, float]],
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FocalLossTrainer:
     """Train; afterwards `model` holds the weights with the best macro F1 on `eval_set`.
 
-    compute_metrics must give f1_macro. Checkpoints are kept below `folder`; training goes on from one that is
-    there already, to the same end.
+    Checkpoints are kept below `folder`; training goes on from one that is there already, to the same end.
     """
     occurring = np.union1d(tokens_of(train_set), tokens_of(eval_set))
+    alpha = class_weights(settings.focal_alpha, train_set["label"], model.config.num_labels)
+    early_stopping = EarlyStoppingCallback(settings.early_stopping_patience)
     with compact_vocabulary(model, occurring), packed(model) as classifier:
         trainer = FocalLossTrainer(
             model=classifier,
-            args=training_arguments(config, folder),
+            args=training_arguments(settings, folder),
             train_dataset=train_set,
             eval_dataset=eval_set,
             data_collator=collate_packed,
-            compute_metrics=compute_metrics,
-            callbacks=[EvaluateAtTheEnd(), EarlyStoppingCallback(config.early_stopping_patience), *callbacks],
-            focal_loss=FocalLossMultiClass(config.focal_gamma, class_weights(config, train_set["label"])),
+            compute_metrics=f1_macro,
+            callbacks=[EvaluateAtTheEnd(), early_stopping, *callbacks],
+            focal_loss=FocalLossMultiClass(settings.focal_gamma, alpha),
         )
         trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
@@ -70,7 +71,7 @@ def fine_tune(
 def predict(
     model: PreTrainedModel,
     rows: datasets.Dataset,
-    config: BaseConfig,
+    batch_size: int,
     callbacks: Sequence[TrainerCallback] = (),
     *,
     half_precision: bool = True,
@@ -80,7 +81,7 @@ def predict(
     half_precision: where the hardware has it; False computes in float32 everywhere.
     """
     with TemporaryDirectory() as folder, packed(model) as classifier:
-        arguments = _arguments(folder, half_precision, per_device_eval_batch_size=config.eval_batch_size)
+        arguments = _arguments(folder, half_precision, per_device_eval_batch_size=batch_size)
         trainer = Trainer(classifier, arguments, collate_packed, callbacks=[*callbacks])
         trainer.remove_callback(PrinterCallback)
         unlabelled = rows.select_columns(["input_ids"])
@@ -88,17 +89,30 @@ def predict(
     return softmax(logits.astype(np.float64), axis=1)
 
 
-def training_summary(trainer: Trainer) -> dict[str, Any]:
-    """How a training went, as JSON values."""
-    state, arguments = trainer.state, trainer.args
+def f1_macro(prediction: EvalPrediction) -> dict[str, float]:
+    """What the Trainer measures at a validation; a class without rows counts as 0."""
+    logits = np.asarray(prediction.predictions)
+    # Heavy to import, and not needed before the first validation.
+    from sklearn.metrics import f1_score
+
+    labels, answers = prediction.label_ids, logits.argmax(axis=-1)
+    every_class = range(logits.shape[-1])
     return {
-        "steps": state.global_step,
-        "best_step": state.best_global_step,
-        "best_f1_macro": state.best_metric,
-        "precision": next((name for name in ("bf16", "fp16") if getattr(arguments, name)), "fp32"),
-        "device": arguments.device.type,
-        "devices": arguments.world_size,
+        "f1_macro": float(f1_score(labels, answers, labels=every_class, average="macro", zero_division=0))
     }
+
+
+def training_summary(trainer: Trainer) -> TrainingSummary:
+    """How a training went."""
+    state, arguments = trainer.state, trainer.args
+    return TrainingSummary(
+        steps=state.global_step,
+        best_step=state.best_global_step,
+        best_f1_macro=state.best_metric,
+        precision=next((name for name in ("bf16", "fp16") if getattr(arguments, name)), "fp32"),
+        device=arguments.device.type,
+        devices=arguments.world_size,
+    )
 
 
 def tokens_of(rows: datasets.Dataset) -> NDArray[np.integer]:
@@ -108,19 +122,19 @@ def tokens_of(rows: datasets.Dataset) -> NDArray[np.integer]:
     return functools.reduce(np.union1d, found)
 
 
-def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
+def training_arguments(settings: TrainingSettings, folder: Path) -> TrainingArguments:
     """The settings as transformers takes them."""
     return _arguments(
         str(folder),
-        num_train_epochs=config.num_train_epochs,
+        num_train_epochs=settings.num_train_epochs,
         # TRAIN_BATCH_SIZE is what the optimizer sees, on however many devices.
-        per_device_train_batch_size=-(-config.train_batch_size // int(os.environ.get("WORLD_SIZE", "1"))),
-        per_device_eval_batch_size=config.eval_batch_size,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
+        per_device_train_batch_size=-(-settings.train_batch_size // int(os.environ.get("WORLD_SIZE", "1"))),
+        per_device_eval_batch_size=settings.eval_batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
         eval_strategy="steps",
-        eval_steps=config.eval_steps,
-        logging_steps=max(1, config.eval_steps // 5),
+        eval_steps=settings.eval_steps,
+        logging_steps=max(1, settings.eval_steps // 5),
         # Saves at each new best validation, so that there is always one to load at the end, and all that is
         # needed to go on from there.
         save_strategy="best",
@@ -128,16 +142,18 @@ def training_arguments(config: BaseConfig, folder: Path) -> TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model="f1_macro",
         greater_is_better=True,
-        seed=config.seed,
+        seed=settings.seed,
     )
 
 
-def class_weights(config: BaseConfig, labels: Sequence[int]) -> float | tuple[float, ...]:
+def class_weights(
+    alpha: float | Sequence[float] | str, labels: Sequence[int], num_labels: int
+) -> float | tuple[float, ...]:
     """FOCAL_ALPHA as numbers; "balanced" is rows / (classes × rows of the class), King & Zeng (2001)."""
-    if config.focal_alpha != "balanced":
-        return config.focal_alpha
-    counts = np.bincount(labels, minlength=len(config.label2id))
-    return tuple(float(weight) for weight in counts.sum() / (len(counts) * counts))
+    if isinstance(alpha, str):
+        counts = np.bincount(labels, minlength=num_labels)
+        return tuple(float(weight) for weight in counts.sum() / (len(counts) * counts))
+    return alpha if isinstance(alpha, float) else tuple(alpha)
 
 
 def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> TrainingArguments:

@@ -1,4 +1,4 @@
-"""Trainer callbacks: what journal and tracker hear of training, and a last validation. Knows no model."""
+"""Trainer callbacks: progress for the journal and the tracker, and a last validation. Knows no model."""
 
 import logging
 import time
@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from retrain.events import Progress, Validation
 from retrain.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -24,13 +25,13 @@ class EvaluateAtTheEnd(TrainerCallback):
 
 
 class Heartbeat(TrainerCallback):
-    """Tells the journal how far a prediction is, so that a long one is not taken for a hang."""
+    """Writes into the journal how far a prediction is, so that a long one is not taken for a hang."""
 
     EVERY_SECONDS = 10.0
 
     def __init__(self, journal: Journal, stage: str) -> None:
         self.journal, self.stage = journal, stage
-        self.done, self.told = 0, time.monotonic()
+        self.done, self.written_at = 0, time.monotonic()
 
     def on_prediction_step(
         self,
@@ -42,9 +43,9 @@ class Heartbeat(TrainerCallback):
     ) -> None:
         assert eval_dataloader is not None
         self.done += 1
-        if (now := time.monotonic()) - self.told > self.EVERY_SECONDS:
-            self.told = now
-            self.journal.write("progress", stage=self.stage, done=self.done, total=len(eval_dataloader))
+        if (now := time.monotonic()) - self.written_at > self.EVERY_SECONDS:
+            self.written_at = now
+            self.journal.write(Progress(self.stage, self.done, len(eval_dataloader)))
         if self.done == len(eval_dataloader):
             self.done = 0
 
@@ -61,7 +62,7 @@ class ProgressCallback(TrainerCallback):
     ) -> None:
         """A run that goes on from a checkpoint shows the curves from their beginning."""
         for logs in state.log_history:
-            self.tell(int(logs["step"]), state.max_steps, logs, again=True)
+            self.record(int(logs["step"]), state.max_steps, logs, again=True)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -76,16 +77,16 @@ class ProgressCallback(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        self.tell(state.global_step, state.max_steps, logs or {})
+        self.record(state.global_step, state.max_steps, logs or {})
 
-    def tell(self, step: int, total: int, logs: Mapping[str, float], **marks: bool) -> None:
-        """One entry of the Trainer's log; what is neither a loss nor a validation is not told."""
+    def record(self, step: int, total: int, logs: Mapping[str, float], *, again: bool = False) -> None:
+        """Record an entry of the Trainer's log, if it is a loss or a validation."""
         if "loss" in logs:
-            self.journal.write("progress", stage="train", done=step, total=total, loss=logs["loss"], **marks)
+            self.journal.write(Progress("train", step, total, logs["loss"], again=again))
             logger.info("step %d of %d: loss %.4f", step, total, logs["loss"])
             self.log_curves({"train/loss": logs["loss"], "train/learning_rate": logs["learning_rate"]}, step)
         elif "eval_loss" in logs:
             loss, f1_macro = logs["eval_loss"], logs["eval_f1_macro"]
-            self.journal.write("validation", step=step, total=total, f1_macro=f1_macro, loss=loss)
+            self.journal.write(Validation(step, total, f1_macro, loss))
             logger.info("step %d of %d: validation macro F1 %.4f", step, total, f1_macro)
             self.log_curves({"eval/loss": loss, "eval/f1_macro": f1_macro}, step)

@@ -1,0 +1,216 @@
+"""What an operator can do by hand, as commands of `python -m retrain`.
+
+A command reads the job's settings from the environment, or from a file. It imports what it needs when called.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from configs import BaseConfig, get_config
+from retrain.errors import RetrainError, SettingsError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from retrain.hub.model_repo import ModelRepo
+    from retrain.release.inference_space import InferenceSpace
+
+app = typer.Typer(
+    name="retrain",
+    help="Set up, look at and roll back an automatically retrained text classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+EnvFile = Annotated[Path, typer.Argument(help="The settings of the installation; see .env.example.")]
+FromFile = Annotated[
+    Path | None, typer.Option("--env-file", help="Read the settings from this file, not the environment.")
+]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; returns 0 if done, 1 if something is wrong, 2 if call or settings can't be used."""
+    try:
+        app(arguments, prog_name="python -m retrain")
+    except SystemExit as end:  # typer says what is wrong with a call, and exits with 2
+        return int(end.code or 0)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except RetrainError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+@app.command()
+def setup(
+    env_file: EnvFile = Path(".env"),
+    yes: Annotated[bool, typer.Option("--yes", help="Do what the plan says.")] = False,
+    renew_secrets: Annotated[
+        bool, typer.Option("--renew-secrets", help="Set the secrets that are there already, too.")
+    ] = False,
+) -> None:
+    """Plan an installation on the Hub, or make it.
+
+    With LABEL=urgency,department and {label} in the names, one file stands for two installations. Done twice,
+    it changes nothing the second time. Secrets can't be read back from the Hub: one that is there stays.
+    """
+    from retrain.hub.client import check_token, connect, hub_errors
+    from retrain.setup.installation import READ_TOKEN, installations
+    from retrain.setup.plan import plan
+
+    for values in installations(env_file):
+        api = connect(values["HF_TOKEN"])
+        print(f"{values['LABEL']}:")
+        if READ_TOKEN not in values:
+            print(
+                f"  note: without {READ_TOKEN} the inference Space holds a token that may write (SECURITY.md)"
+            )
+        check_token(api)
+        with hub_errors("set up", values["SPACE_REPO_ID"]):
+            steps = list(plan(api, values, renew_secrets=renew_secrets))
+            for step in steps:
+                if yes:
+                    step.do()
+                print(f"  {'done' if yes else 'would'}: {step.what}")
+        if not steps:
+            print("  everything is as it should be")
+        elif not yes:
+            print("  Nothing was changed. Do it with --yes.")
+
+
+@app.command()
+def check(env_file: EnvFile = Path(".env")) -> None:
+    """Diagnose an installation, with remedies."""
+    from retrain.hub.client import connect
+    from retrain.setup.diagnosis import diagnose
+    from retrain.setup.installation import installations
+
+    wrong = False
+    for values in installations(env_file):
+        print(f"{values['LABEL']}:")
+        for finding in diagnose(connect(values["HF_TOKEN"]), values):
+            print(f"  {'!!' if finding.remedy else 'ok'}  {finding.what}: {finding.state}")
+            if finding.remedy:
+                print(f"      {finding.remedy}")
+                wrong = True
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def versions(env_file: FromFile = None) -> None:
+    """List the versions on the Hub, and which one serves."""
+    for config in _configs(env_file):
+        _, repo, space = _connect(config)
+        served = space.served_version()
+        print(f"{'version':<18} {'macro F1':>8}  {'released (UTC)':<20} {'data set':<44} notes")
+        for version, metadata in repo.history(most=50):
+            f1 = metadata.get("eval_metrics", {}).get("f1_macro")
+            data = metadata.get("dataset", {})
+            dataset = (
+                f"{data.get('repo_id', '?')} {data.get('version_tag') or str(data.get('revision'))[:12]}"
+            )
+            notes = ["serves now"] if served and served.revision == version.revision else []
+            notes += ["given up"] if version.given_up else []
+            notes += [f"restored from {metadata['restored_from']}"] if "restored_from" in metadata else []
+            line = (
+                f"{version.tag:<18} {'?' if f1 is None else format(f1, '.4f'):>8}  "
+                f"{str(metadata.get('timestamp_utc', '?'))[:19]:<20} {dataset:<44} {', '.join(notes)}"
+            )
+            print(line.rstrip())
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        str | None, typer.Option(metavar="TAG", help="Unless given, the version that the newest replaced.")
+    ] = None,
+    env_file: FromFile = None,
+) -> None:
+    """Restore an earlier version, and see that it serves."""
+    from retrain.release.rollback import Deployment, any_answer, version_to_restore
+
+    (config,) = _configs(env_file, "rollback is for one label set: put LABEL=… in front of the command.")
+    _, repo, space = _connect(config)
+    version = version_to_restore(repo, to)
+    deployment = Deployment(repo, space, any_answer, config.rollout_timeout_minutes)
+    restored = deployment.roll_back(version, cause="by hand", on_state=print)
+    name = version.tag or version.revision
+    print(f"{name} was restored as {restored.version_tag}, and {space.space_id} serves it.")
+
+
+@app.command()
+def history(env_file: FromFile = None) -> None:
+    """List the runs, their figures and success rates."""
+    from retrain.errors import HubError
+    from retrain.hub.run_archive import RunArchive
+    from retrain.reporting.history import history_lines
+
+    for config in _configs(env_file):
+        api, repo, _ = _connect(config)
+        runs = RunArchive(api, repo.repo_id).read()
+        if not runs:
+            raise HubError(f"{repo.repo_id} has no record of a run yet.")
+        for line in history_lines(runs):
+            print(line)
+
+
+@app.command()
+def verdict(file: Annotated[Path, typer.Argument(help="comparison.parquet of a run.")]) -> None:
+    """Compute the verdict of a run again, from its rows."""
+    from retrain.evaluation.comparison import load_comparison
+    from retrain.evaluation.decision_gate import decide
+
+    decided = decide(*load_comparison(file))
+    print("\n".join([decided.outcome.upper(), *(f"  {reason}" for reason in decided.reasons)]))
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="The folder of a run, below RUN_DIR.")]) -> None:
+    """Write the report of a run again."""
+    from retrain.reporting.report import write_report
+
+    if not (folder / "events.jsonl").exists():
+        raise SettingsError(f"{folder} is no folder of a run: it has no events.jsonl.")
+    print(write_report(folder))
+
+
+def _configs(env_file: Path | None, one: str | None = None) -> Iterator[BaseConfig]:
+    """The settings of the environment, or of each label set in a file (LABEL in the environment chooses one).
+
+    one: what to say if there are several.
+    """
+    if env_file is None:
+        yield get_config()
+        return
+    from retrain.setup.installation import installations
+
+    found = [
+        values for values in installations(env_file) if os.environ.get("LABEL") in (None, "", values["LABEL"])
+    ]
+    if one and len(found) != 1:
+        raise SettingsError(f"{env_file}: {one}")
+    yield from map(get_config, found)
+
+
+def _connect(config: BaseConfig) -> "tuple[HfApi, ModelRepo, InferenceSpace]":
+    """The Hub, the model repository and the inference Space of some settings; the log masks their secrets."""
+    from retrain.connections import inference_space, live_model
+    from retrain.hub.client import connect
+    from retrain.hub.model_repo import ModelRepo
+    from retrain.hub.spaces import Space
+    from retrain.redaction import Redactor, set_up_logging
+
+    set_up_logging(Redactor(config.secrets))
+    api = connect(config.hf_token.get_secret_value())
+    space = Space(api, config.space_repo_id)
+    live = live_model(space, config)
+    return api, ModelRepo(api, config.hub_model_id), inference_space(space, live, restart=space.restart)

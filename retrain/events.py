@@ -1,0 +1,357 @@
+"""What can happen in a run: a frozen record for each kind of event, and their fold into the run's record.
+
+Some values of `records` are events by themselves: a verdict that is written to the journal is the event
+"verdict". On disk an event is a JSON object of its fields, with its kind as `event` and its `time`.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import cache
+from typing import Any, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from retrain.records import (
+    ComparisonFigures,
+    DatasetInfo,
+    Health,
+    Release,
+    Scores,
+    TrainingSummary,
+    Verdict,
+)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run began, with these settings (no secret is among them)."""
+
+    folder: str
+    label: str | None = None
+    settings: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions of Python and the libraries, and the hardware."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that the result depends on: the settings, and the commits of data set and checkpoint."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the run began."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where the run is tracked: a page on Weights & Biases, or a folder."""
+
+    url: str | None
+    folder: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Training went on from a checkpoint of an earlier run."""
+
+    step: int
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far something is: `done` of `total`, or a state in words. `again`: known from before a restart."""
+
+    stage: str | None = None
+    done: int | None = None
+    total: int | None = None
+    loss: float | None = None
+    state: str | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Macro F1 and loss on the validation split after a step."""
+
+    step: int
+    total: int
+    f1_macro: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The points of the new model's reliability diagram: see evaluation.scores.reliability_of."""
+
+    bins: tuple[tuple[float, float, int], ...]
+
+
+@dataclass(frozen=True)
+class Restored(Release):
+    """An earlier version was released again."""
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that people should know, and that did not end the run."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the run ended. Of several, the first one counts: later ones are how its processes ended."""
+
+    outcome: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Notified:
+    """The summary was delivered by this service."""
+
+    by: str
+
+
+@dataclass(frozen=True)
+class Archived:
+    """Record and report of the run are on the Hub, at this address."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class Pausing:
+    """The Space is about to be paused."""
+
+    space_id: str
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The Space is paused."""
+
+    space_id: str
+
+
+@dataclass(frozen=True)
+class PauseFailed:
+    """The Space could not be paused, and is still billed."""
+
+    space_id: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Alive:
+    """A sign of life in a long wait."""
+
+
+# By the name on disk. The names are those of the first version: installations have journals that use them.
+EVENTS: dict[str, type[Any]] = {
+    "started": Started,
+    "environment": Environment,
+    "inputs": Inputs,
+    "stage": Stage,
+    "tracking": Tracking,
+    "history": Health,
+    "dataset": DatasetInfo,
+    "resumed": Resumed,
+    "progress": Progress,
+    "validation": Validation,
+    "training": TrainingSummary,
+    "test_scores": Scores,
+    "reliability": Reliability,
+    "compared": ComparisonFigures,
+    "verdict": Verdict,
+    "release": Release,
+    "restored": Restored,
+    "warning": Warned,
+    "outcome": Ended,
+    "told": Notified,
+    "kept": Archived,
+    "pausing": Pausing,
+    "paused": Paused,
+    "pause_failed": PauseFailed,
+    "alive": Alive,
+}
+NAMES = {kind: name for name, kind in EVENTS.items()}
+# These stand for whatever keys there are.
+_OPEN = (Environment, Inputs)
+# Python can't name a field "from".
+_RENAMED = {"run": "from"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An event and when it happened, ISO 8601 in UTC."""
+
+    time: str
+    event: Any
+
+    def as_json(self) -> dict[str, Any]:
+        """The line of the journal, as a JSON object."""
+        return {"time": self.time, "event": NAMES[type(self.event)]} | event_fields(self.event)
+
+    @classmethod
+    def parse(cls, line: Any) -> Self | None:
+        """Read what as_json made, also by another version of this program; None for anything else."""
+        if not isinstance(line, dict) or not isinstance(line.get("time"), str):
+            return None
+        kind = EVENTS.get(str(line.get("event")))
+        values = {name: value for name, value in line.items() if name not in ("event", "time")}
+        event = kind and parse_event(kind, values)
+        return cls(line["time"], event) if event is not None else None
+
+
+def event_fields(event: Any) -> dict[str, Any]:
+    """The fields of an event as they stand on disk."""
+    if isinstance(event, _OPEN):
+        return dict(event.values)
+    values = asdict(event)
+    if isinstance(event, Started | Progress):  # most have few of them
+        return {name: value for name, value in values.items() if value not in (None, False)}
+    if isinstance(event, Resumed):
+        return {_RENAMED.get(name, name): value for name, value in values.items()}
+    return values
+
+
+def parse_event(kind: type[Any], values: Any) -> Any:
+    """An event of this kind from its fields; None if they are not those of one."""
+    if not isinstance(values, Mapping):
+        return None
+    if kind in _OPEN:
+        return kind(values=values)
+    if kind is Resumed:
+        values = {"run" if name == "from" else name: value for name, value in values.items()}
+    try:
+        return _reader(kind).validate_python(values)
+    except ValidationError:
+        return None
+
+
+@cache
+def _reader(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+@dataclass(frozen=True)
+class StageBegun:
+    """A stage, and when it began."""
+
+    name: str
+    started_at: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that is known of a run, finished or not: the last event of each kind, or all where there are many.
+
+    `run.json` holds it, outcome and reasons first. Times are ISO 8601 in UTC.
+    """
+
+    outcome: str | None = None
+    reasons: tuple[str, ...] = ()
+    folder: str | None = None
+    label: str | None = None
+    settings: Mapping[str, Any] | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    environment: Environment | None = None
+    inputs: Inputs | None = None
+    stages: tuple[StageBegun, ...] = ()
+    tracking: Tracking | None = None
+    history: Health | None = None
+    dataset: DatasetInfo | None = None
+    resumed: Resumed | None = None
+    validations: tuple[Validation, ...] = ()
+    training: TrainingSummary | None = None
+    test_scores: Scores | None = None
+    reliability: Reliability | None = None
+    compared: ComparisonFigures | None = None
+    verdict: Verdict | None = None
+    release: Release | None = None
+    restored: Restored | None = None
+    warnings: tuple[Warned, ...] = ()
+    told: Notified | None = None
+    kept: Archived | None = None
+    pausing: Pausing | None = None
+    paused: Paused | None = None
+    pause_failed: PauseFailed | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of run.json; what is not known is left out."""
+        record: dict[str, Any] = {"outcome": self.outcome, "reasons": list(self.reasons)}
+        for name in (each.name for each in fields(self)):
+            value = getattr(self, name)
+            if name in record or value is None or value == ():
+                continue
+            if is_dataclass(value):
+                record[name] = event_fields(value)
+            else:
+                record[name] = [asdict(each) for each in value] if isinstance(value, tuple) else value
+        return record
+
+    @classmethod
+    def parse(cls, record: Any) -> Self | None:
+        """Read what as_json made; what can't be read in it is left out, and None is for what is no record."""
+        if not isinstance(record, dict) or not isinstance(record.get("outcome"), str):
+            return None
+        found: dict[str, Any] = {}
+        for name in (each.name for each in fields(cls)):
+            value = record.get(name)
+            if name in _PARTS:
+                items = value if isinstance(value, list) else []
+                parts = (parse_event(_PARTS[name], item) for item in items)
+                found[name] = tuple(part for part in parts if part is not None)
+            elif name in _WORDS:
+                found[name] = value if isinstance(value, str) else None
+            elif name == "reasons":
+                found[name] = tuple(map(str, value)) if isinstance(value, list) else ()
+            elif name == "settings":
+                found[name] = value if isinstance(value, dict) else None
+            else:
+                found[name] = parse_event(EVENTS[name], value)
+        return cls(**found)
+
+
+_WORDS = ("outcome", "folder", "label", "started_at", "finished_at")
+_PARTS: dict[str, type[Any]] = {"stages": StageBegun, "validations": Validation, "warnings": Warned}
+
+
+def run_record(entries: Iterable[Entry]) -> RunRecord:
+    """Fold a journal into one record. Pure; works on an unfinished run too."""
+    found: dict[str, Any] = {"stages": [], "validations": [], "warnings": []}
+    for entry in entries:
+        match entry.event:
+            case Started() as event:
+                found |= vars(event) | {"started_at": entry.time}
+            case Stage(name):
+                found["stages"].append(StageBegun(name, entry.time))
+            case Validation() as event:
+                found["validations"].append(event)
+            case Warned() as event:
+                found["warnings"].append(event)
+            case Ended() as event:
+                if "outcome" not in found:  # what comes later is how the process ended, not why
+                    found |= vars(event) | {"finished_at": entry.time}
+            case Progress() | Alive():
+                pass
+            case event:
+                found[NAMES[type(event)]] = event
+                if isinstance(event, Paused):
+                    found.pop("pause_failed", None)
+    lists = {name: tuple(found[name]) for name in _PARTS}
+    return replace(RunRecord(), **found | lists)

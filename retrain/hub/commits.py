@@ -1,0 +1,91 @@
+"""One commit on a known head of a repository. After a lost answer it looks, and does not commit twice."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub.hf_api import GitCommitInfo
+from huggingface_hub.utils import httpx
+
+from retrain.errors import ComparisonError, ReleaseError, RetrainError
+from retrain.hub.client import hub_errors
+
+# Looks for a commit whose answer was lost, and the seconds between them: the Hub may still be at it.
+LOOKS, SECONDS_BETWEEN_LOOKS = 3, 5.0
+
+Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What to commit to main of a model repository. `signature`: a line by which to recognise the commit."""
+
+    operations: Sequence[Operation]
+    parent: str | None
+    title: str
+    signature: str
+    description: str = ""
+
+
+def make_commit(api: HfApi, repo_id: str, commit: Commit) -> str:
+    """Make the commit on its parent; returns its id.
+
+    Raises:
+        ComparisonError: main is no longer at the parent.
+        ReleaseError: it could not be made.
+    """
+    try:
+        with hub_errors("publish to", repo_id, ReleaseError):
+            made = api.create_commit(
+                repo_id,
+                commit.operations,
+                commit_message=commit.title,
+                commit_description=f"{commit.signature}\n\n{commit.description}".strip(),
+                parent_commit=commit.parent,
+            )
+        return made.oid
+    # What an upload raises, to LFS or to Xet, has no common root.
+    except (ReleaseError, RuntimeError, ValueError, OSError, EntryNotFoundError) as error:
+        since = _commits_since(api, repo_id, commit.parent, wait=_may_still_be_made(error))
+        ours = next((each.commit_id for each in since if commit.signature in each.message), None)
+        if ours:
+            return ours
+        if since:
+            raise ComparisonError(
+                f"Main of {repo_id} has moved from {commit.parent} to {since[0].commit_id} since the "
+                f"comparison was made: {', '.join(since[0].authors) or 'somebody'} committed "
+                f"{since[0].title!r}. The verdict no longer holds, and nothing was overwritten. Restart to "
+                "compare anew."
+            ) from error
+        if isinstance(error, ReleaseError):
+            raise
+        reason = (str(error) or "no reason given").splitlines()[0][:200]
+        raise ReleaseError(
+            f"Could not publish to {repo_id}: the upload failed ({type(error).__name__}: {reason}). Restart "
+            "the run later."
+        ) from error
+
+
+def _may_still_be_made(error: Exception) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, httpx.TransportError | TimeoutError | ConnectionError) or (
+        isinstance(cause, HfHubHTTPError) and cause.response.status_code >= 500
+    )
+
+
+def _commits_since(api: HfApi, repo_id: str, head: str | None, *, wait: bool) -> list[GitCommitInfo]:
+    """The commits on main above `head`, the newest first; [] also if the Hub can't be asked."""
+    for look in range(LOOKS if wait else 1):
+        if look:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        try:
+            with hub_errors("read the commits of", repo_id):
+                commits = api.list_repo_commits(repo_id)
+        except RetrainError:
+            continue
+        ids = [commit.commit_id for commit in commits]
+        if since := commits[: ids.index(head) if head in ids else len(ids)]:
+            return since
+    return []

@@ -1,0 +1,170 @@
+"""What an installation should be, read from one env file: pure values, and the files that ship."""
+
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from configs import BaseConfig, clean_environment, get_config
+from retrain.errors import SettingsError
+
+SOURCE = Path(__file__).parents[2]
+RETRAIN_FILES = ("Dockerfile", "requirements*", "README.md", "*.py", "retrain/*")
+NOT_SHIPPED = ("requirements-dev.txt", "*__pycache__*", ".*", "*/.*")
+# Of the set-up itself: they are no settings of a Space.
+HARDWARE, SLEEP, READ_TOKEN = "{space}_HARDWARE", "{space}_SLEEP_SECONDS", "INFERENCE_HF_TOKEN"
+TRIGGER = "RETRAIN_TRIGGER_TOKEN"
+OURS = {name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE")}
+OURS |= {READ_TOKEN, TRIGGER, "MODEL_REVISION"}
+SECRETS = {name.upper() for name in BaseConfig.secret_names()}
+# What the libraries read.
+CLIENT = {"HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_UPDATE_DOWNLOAD_COUNTS"}
+VARIABLES = {name.upper() for name in BaseConfig.model_fields} - SECRETS | CLIENT
+VARIABLES |= {"WANDB_BASE_URL", "OMP_NUM_THREADS"}
+# The Dockerfile's arguments: a Space gives its variables to the build, too.
+REQUIREMENTS, INDEX = BUILD = ("REQUIREMENTS", "PIP_EXTRA_INDEX_URL")
+VARIABLES |= set(BUILD)
+CPU, CUDA = "requirements-cpu.lock", "requirements-cuda.lock"
+
+
+@dataclass(frozen=True)
+class SpaceSpec:
+    """What a Space should be: files by path, variables, secrets, and paused at the end or not.
+
+    A secret without a value is made up if the Space has none.
+    """
+
+    repo_id: str
+    files: Mapping[str, Path]
+    variables: Mapping[str, str]
+    secrets: Mapping[str, str]
+    hardware: str
+    sleep_seconds: int | None
+    paused: bool
+
+
+def installations(file: Path) -> list[dict[str, str]]:
+    """The clean variables of an env file, once for each label set in LABEL.
+
+    Raises:
+        SettingsError: the file can't be read, or its settings are no job's.
+    """
+    if not file.is_file():
+        raise SettingsError(f"{file} does not exist. Copy .env.example to it and fill it in.")
+    given = {name: value for name, value in dotenv_values(file, interpolate=False).items() if value}
+    variables = clean_environment(given)
+    if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS):
+        raise SettingsError(f"{file}: {', '.join(unknown)} is no setting. Correct the name or take it out.")
+    found = []
+    for label in map(str.strip, variables.get("LABEL", "").split(",")):
+        each = {name: value.replace("{label}", label) for name, value in variables.items()}
+        each["LABEL"] = label
+        each.setdefault("API_ENDPOINT", endpoint_of(each.get("SPACE_REPO_ID", "owner/name")))
+        config = get_config(each)
+        each.setdefault("RETRAIN_SPACE_ID", f"{config.space_repo_id.split('/')[0]}/grievance-retrain-{label}")
+        _check_image(each)
+        spaces_of(each)  # its own settings are checked, too
+        found.append(each)
+    models = [each["HUB_MODEL_ID"] for each in found]
+    spaces = [each[name] for each in found for name in ("SPACE_REPO_ID", "RETRAIN_SPACE_ID")]
+    if len(set(models)) < len(models) or len(set(spaces)) < len(spaces):
+        raise SettingsError(f"{file}: two repositories have one name. Put {{label}} into the names.")
+    return found
+
+
+def _check_image(values: Mapping[str, str]) -> None:
+    requirements = values.get(REQUIREMENTS, CUDA)
+    hardware = _hardware(values, "RETRAIN")
+    given = f"REQUIREMENTS={requirements}"
+    if requirements not in (CPU, CUDA, "requirements.txt"):
+        raise SettingsError(f"{given}: should be {CUDA}, {CPU} or requirements.txt.")
+    if "@" in values.get(INDEX, ""):
+        raise SettingsError(f"{INDEX} should not hold a password: it becomes a variable, which is public.")
+    if requirements == CPU and INDEX not in values:
+        raise SettingsError(f"{given} needs the index of PyTorch's CPU builds. Set it as {INDEX}.")
+    if requirements != CUDA and INDEX in values and not hardware.startswith("cpu"):
+        raise SettingsError(
+            f"{given} can't use the GPU of RETRAIN_HARDWARE={hardware}. Take one of them out."
+        )
+
+
+def endpoint_of(space_id: str) -> str:
+    """Where a Space of the Hub answers."""
+    return (
+        f"https://{space_id.replace('/', '-').replace('_', '-').replace('.', '-').lower()}.hf.space/predict"
+    )
+
+
+def spaces_of(values: Mapping[str, str]) -> tuple[SpaceSpec, SpaceSpec]:
+    """The inference Space and the retrain Space of an installation."""
+    hardware = _hardware(values, "INFERENCE")
+    named = CLIENT | {"MODEL_REVISION"}
+    named |= {INDEX} if hardware.startswith("cpu") else set()
+    named |= {"RETRAIN_SPACE_ID"} if TRIGGER in values else set()
+    inference = SpaceSpec(
+        values["SPACE_REPO_ID"],
+        companion_files(SOURCE / "companion_spaces" / "inference"),
+        _only(values, named) | {"MODEL_REPO": values["HUB_MODEL_ID"]},
+        _only(values, {"API_TOKEN", TRIGGER})
+        | {"HF_TOKEN": values.get(READ_TOKEN) or values["HF_TOKEN"]}
+        | {"AUDIT_KEY": values.get("AUDIT_KEY", "")},
+        hardware,
+        _seconds(values, "INFERENCE"),
+        paused=False,
+    )
+    retrain = SpaceSpec(
+        values["RETRAIN_SPACE_ID"],
+        {name: file for name, file in _files(SOURCE) if _is_of_the_job(name)},
+        _only(values, VARIABLES),
+        _only(values, SECRETS),
+        _hardware(values, "RETRAIN"),
+        _seconds(values, "RETRAIN"),
+        paused=True,
+    )
+    return inference, retrain
+
+
+def companion_files(folder: Path) -> dict[str, Path]:
+    """All files of a companion Space, subfolders too, by their path in the Space."""
+    return dict(_files(folder))
+
+
+def _is_of_the_job(name: str) -> bool:
+    at_the_root = "/" not in name
+    return any(fnmatch(name, pattern) and (at_the_root or "/" in pattern) for pattern in RETRAIN_FILES)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a folder that ship; in a clone those that git knows, not what lies beside them."""
+    if (SOURCE / ".git").exists():
+        command = ["git", "ls-files"]
+        listed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603 (as written)
+        names = listed.stdout.splitlines()
+    else:
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    for name in sorted(names):
+        if not any(fnmatch(name, pattern) for pattern in NOT_SHIPPED):
+            yield name, folder / name
+
+
+def _only(values: Mapping[str, str], names: Set[str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _hardware(values: Mapping[str, str], space: str) -> str:
+    return values.get(HARDWARE.format(space=space), "cpu-basic")
+
+
+def _seconds(values: Mapping[str, str], space: str) -> int | None:
+    given = values.get(SLEEP.format(space=space))
+    if given is None:
+        return None
+    if not re.fullmatch(r"-1|\d+", given):
+        raise SettingsError(
+            f"{SLEEP.format(space=space)}={given!r} should be a number of seconds, or -1 for never."
+        )
+    return int(given)
