@@ -3,25 +3,32 @@ VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?= grievance-retrain
 VARIANT ?= cuda
-# docker's client may be there without an engine.
+# Docker's client may be installed without a running engine.
 ENGINE = $(shell for each in docker podman buildah; do $$each info >/dev/null 2>&1 && echo $$each && break; done)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 SOURCE ?= $(shell git remote get-url origin 2>/dev/null | sed 's|//[^/@]*@|//|')
 argument = $(if $($(1)),--build-arg $(1)=$($(1)))
-# The versions of the lock, without hashes: tests run on what the image has.
+# The locked versions without their hashes, so that tests run on what the image contains.
 CONSTRAINTS := sed -n 's/^\([a-z0-9].*==.*\) \\$$/\1/p' requirements-cuda.lock
 COMPILE = $(BIN)/uv pip compile requirements.txt --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 
-.PHONY: rehearsal test lint bench image image-check lock audit sbom licenses clean
+.PHONY: help rehearsal test test-unit lint bench image image-check lock audit sbom licenses clean
 
-rehearsal: $(VENV)/installed  ## the whole job on this machine; LABEL=department, DATA=file.csv CHECKPOINT=folder
+# The first target is what a bare `make` runs.
+help:  ## list the targets
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+rehearsal: $(VENV)/installed  ## run the whole job on this machine (LABEL=department, DATA=file.csv CHECKPOINT=folder)
 	@$(BIN)/python -m rehearsal
 
-test: $(VENV)/installed
+test: $(VENV)/installed  ## run all tests, offline
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/installed
+test-unit: $(VENV)/installed  ## run the unit tests only
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(VENV)/installed  ## check formatting, lint, types, imports, Dockerfiles and workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -29,32 +36,32 @@ lint: $(VENV)/installed
 	$(BIN)/hadolint Dockerfile companion_spaces/*/Dockerfile
 	$(BIN)/actionlint
 
-bench: $(VENV)/installed  ## training against the plain recipe; CHECKPOINT=folder DATA=file.csv, or a tiny model
+bench: $(VENV)/installed  ## measure training against the plain recipe (CHECKPOINT=folder DATA=file.csv, or a tiny model)
 	$(BIN)/python -m benchmarks.training speed $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m benchmarks.live_comparison
 
-image:  ## VARIANT=cpu needs PIP_EXTRA_INDEX_URL; IMAGE_OPTIONS are the engine's, such as --pull
+image:  ## build the image (VARIANT=cpu needs PIP_EXTRA_INDEX_URL; IMAGE_OPTIONS go to the engine)
 	@test -n "$(ENGINE)" || { echo "None of docker, podman and buildah works here; docker: is its engine running?"; exit 1; }
 	BUILDAH_FORMAT=docker BUILDAH_LAYERS=true $(ENGINE) build --tag $(IMAGE):$(VARIANT) $(call argument,VERSION) \
 		$(call argument,SOURCE) $(call argument,PIP_EXTRA_INDEX_URL) \
 		--build-arg REQUIREMENTS=requirements-$(VARIANT).lock $(IMAGE_OPTIONS) .
 
 image-check: ENGINE = buildah
-image-check: $(VENV)/installed image  ## as root, with buildah and runc
+image-check: $(VENV)/installed image  ## run the rehearsal in the built image (as root, with buildah and runc)
 	$(BIN)/python -m rehearsal.image_check $(IMAGE):$(VARIANT)
 
-lock: $(VENV)/installed  ## requirements.txt with all that it needs, by version and hash
+lock: $(VENV)/installed  ## pin requirements.txt and all dependencies by version and hash
 	$(COMPILE) --output-file requirements-cuda.lock
 	$(COMPILE) --torch-backend cpu --output-file requirements-cpu.lock
 
-audit: $(VENV)/installed  ## known weaknesses; --strict: what could not be looked up is an error
+audit: $(VENV)/installed  ## look up known vulnerabilities (a package that can't be looked up is an error)
 	$(BIN)/pip-audit --strict --disable-pip --requirement requirements-cuda.lock
 
-sbom: $(VENV)/installed
+sbom: $(VENV)/installed  ## write a CycloneDX bill of materials for each variant
 	$(BIN)/cyclonedx-py requirements requirements-cuda.lock --output-file sbom-cuda.cdx.json
 	$(BIN)/cyclonedx-py requirements requirements-cpu.lock --output-file sbom-cpu.cdx.json
 
-licenses: $(VENV)/installed
+licenses: $(VENV)/installed  ## write docs/licenses.md
 	$(BIN)/pip-licenses --format=markdown --no-version --with-system --output-file=docs/licenses.md \
 		--packages $$(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements-cpu.lock)
 
@@ -64,5 +71,5 @@ $(VENV)/installed: requirements.txt requirements-dev.txt requirements-cuda.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -r requirements-dev.txt
 	@touch $@
 
-clean:
+clean:  ## remove .venv, the rehearsal and the bills of materials
 	rm -rf $(VENV) rehearsal_run sbom-*.cdx.json
