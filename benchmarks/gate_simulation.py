@@ -4,7 +4,7 @@
 
 A pair is a table of probabilities P(label, candidate's answer, live answer). Errors fall on the other classes
 alike, and on the same rows as often as those of two models that were trained on versions of one data set do
-(OVERLAP). Prints the table of the README.
+(OVERLAP). Prints the table in docs/decision.md.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ROWS = (300, 1000, 3000)
 FAILED_CALLS = (0.0, 0.05)
 RULES = GateRules(confidence=0.95)
 STRICTER = 0.97
-RULE_SETS = ("threshold alone", "DECISION_CONFIDENCE=0.95", "DECISION_CONFIDENCE=0.97")
+RULE_SETS = ("threshold only", "DECISION_CONFIDENCE=0.95", "DECISION_CONFIDENCE=0.97")
 
 Joint = NDArray[np.float64]
 
@@ -91,7 +91,7 @@ def acceptance(case: tuple[float, int, float, int, int]) -> list[float]:
     accepted = np.zeros(len(RULE_SETS))
     for comparison in draw_comparisons(joint, rows, failed, draws, seed):
         verdict = decide(comparison, RULES)
-        # The first rule is the threshold: alone, it would have decided.
+        # The first rule is the threshold: without the others it would have decided.
         passes = bool(verdict.rules) and verdict.rules[0].passed
         surely = passes and (verdict.probability_of_gain or 0.0) >= STRICTER
         accepted += [passes, verdict.outcome == "accepted", surely]

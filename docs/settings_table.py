@@ -1,7 +1,7 @@
-"""The README's table of settings, from the fields of configs.py.
+"""The table of settings in docs/settings.md, from the fields of configs.py.
 
 python -m docs.settings_table            print it
-python -m docs.settings_table --write    put it into README.md, between its two comments
+python -m docs.settings_table --write    write it into docs/settings.md, between the two comments there
 """
 
 import argparse
@@ -10,10 +10,10 @@ from typing import Any
 
 from configs import BaseConfig
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).with_name("settings.md")
 BEGIN = "<!-- made by: python -m docs.settings_table --write -->"
 END = "<!-- end of the settings -->"
-# Each group, by its first field; the order is that of the class.
+# The first field of each group; the order is that of the class.
 GROUPS = {
     "label": "Who and where",
     "model_checkpoint": "Training",
@@ -28,7 +28,7 @@ BOUNDS = {
 
 
 def table() -> str:
-    """One Markdown table a group: name, default, meaning with choices and bounds."""
+    """A Markdown table for each group: name, default, meaning with choices and bounds."""
     schema = BaseConfig.model_json_schema()
     lines = []
     for name, field in schema["properties"].items():
@@ -40,7 +40,7 @@ def table() -> str:
 
 
 def _shown(default: Any) -> str:
-    """A default as one would write it into an env file; nothing for none."""
+    """A default as it is written in an env file; empty if there is none."""
     if default is None:
         return ""
     if isinstance(default, bool):
@@ -60,9 +60,9 @@ def _meaning(field: dict[str, Any]) -> str:
     return f"{field['description']} ({limits})" if limits else field["description"]
 
 
-def with_table(readme: str) -> str:
-    """The README with the table of now; all else in it stays."""
-    before, rest = readme.split(BEGIN)
+def with_table(page: str) -> str:
+    """The page with the current table; everything else in it stays."""
+    before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
@@ -71,9 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m docs.settings_table", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--write", action="store_true", help="put it into README.md")
+    parser.add_argument("--write", action="store_true", help="write it into docs/settings.md")
     if parser.parse_args().write:
-        README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print(table())
 
