@@ -1,4 +1,4 @@
-"""Both models' answers row by row, and their Parquet file, with the rules that they were judged by."""
+"""Both models' answers row by row, and the Parquet file that keeps them with the rules of the gate."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from retrain.evaluation.paired_statistics import bootstrap_deltas, joint_counts
 from retrain.evaluation.scores import reliability_of
 from retrain.records import Answer, Comparison, ComparisonFigures, GateRules, Histogram
 
-# Column of the file → field of Comparison. Labels are written as names, for people.
+# Column of the file → field of Comparison. Labels are written as names, so that people can read them.
 _NAMES = {"label": "labels", "candidate": "candidate", "live": "live"}
 _VALUES = {
     "row": "rows",
@@ -28,7 +28,7 @@ _VALUES = {
 
 
 def answers_of(probabilities: NDArray[np.float64]) -> list[Answer]:
-    """The answers of a model that was scored here, from its (rows, classes) probabilities."""
+    """The answers of a model that the job scored itself, from its probabilities, (rows, classes)."""
     best = zip(probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist(), strict=True)
     return [Answer(label, confidence) for label, confidence in best]
 
@@ -82,7 +82,7 @@ def figures(comparison: Comparison, seed: int) -> ComparisonFigures:
 
 
 def save_comparison(file: Path, comparison: Comparison, rules: GateRules) -> None:
-    """Write the rows, one a line, and in the file's metadata what else the verdict depends on."""
+    """Write the rows; the file's metadata has everything else that the verdict depends on."""
     names = comparison.label_names
     columns = {
         column: [None if i is None else names[i] for i in getattr(comparison, field)]
@@ -97,7 +97,7 @@ def load_comparison(file: Path) -> tuple[Comparison, GateRules]:
     """Read what save_comparison wrote.
 
     Raises:
-        ComparisonError: the file is not there, cut off, or not one of these.
+        ComparisonError: the file is missing, truncated, or not from save_comparison.
     """
     try:
         table = pq.read_table(file)

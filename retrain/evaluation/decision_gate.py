@@ -22,14 +22,14 @@ from retrain.evaluation.paired_statistics import (
 )
 from retrain.records import Comparison, GateRules, RuleResult, Verdict
 
-# A share of right answers means little on fewer rows of a class: one row more or less is 5 points.
+# With fewer rows of a class its recall means little: at 20, one row is 5 points.
 ROWS_TO_TELL_RECALL = 20
-# Cohen's kappa below which an API's answers are hardly better than chance, and that of answers that fit well.
+# Cohen's kappa: below the first, answers are hardly better than chance; above the second, they fit well.
 KAPPA_OF_A_MODEL, KAPPA_OF_A_GOOD_MODEL = 0.1, 0.5
 
 
 class Evidence(NamedTuple):
-    """What the rows say. Macro F1 is over the full label set; recalls and class_rows are by class id."""
+    """The figures of a comparison. Macro F1 is over the full label set; recalls and class_rows by class id."""
 
     f1_candidate: float
     f1_live: float
@@ -45,10 +45,10 @@ class Evidence(NamedTuple):
 
 
 def decide(comparison: Comparison, rules: GateRules) -> Verdict:
-    """Judge the rows that both answered: "accepted" if every rule is met, "rejected" if one is not.
+    """Judge the rows that both answered: "accepted" if every rule is met, otherwise "rejected".
 
-    "inconclusive" where the rows can't carry a judgement: too few answers, a class without rows, or an API
-    whose answers can't be those of a model.
+    "inconclusive" if the rows allow no judgement: too few answers, a class without rows, or answers that no
+    model would give.
     """
     answered = [i for i, prediction in enumerate(comparison.live) if prediction is not None]
     failures = dict(Counter(error for error in comparison.errors if error).most_common())
@@ -94,7 +94,7 @@ def decide(comparison: Comparison, rules: GateRules) -> Verdict:
 
 
 def first_release(repo_id: str, *, allowed: bool) -> Verdict:
-    """The verdict where the model repository holds no model to compare with."""
+    """The verdict if the model repository holds no model to compare with."""
     if allowed:
         return Verdict("accepted", (f"{repo_id} holds no model yet, and ALLOW_FIRST_RELEASE is set.",))
     return Verdict(
@@ -112,7 +112,7 @@ def weigh(counts: Counts, rules: GateRules) -> Evidence:
     deltas = bootstrap_deltas(counts, rules.seed)
     low, high = np.quantile(deltas, [0.025, 0.975])
     right = np.eye(len(counts), dtype=bool)
-    # Of the axes label, candidate, live: where the candidate's answer, or the live one, is the label.
+    # On the axes (label, candidate, live): where each model's answer is the label.
     candidate_right, live_right = right[:, :, None], right[:, None, :]
     only_candidate = int(counts[candidate_right & ~live_right].sum())
     only_live = int(counts[live_right & ~candidate_right].sum())
@@ -133,7 +133,7 @@ def weigh(counts: Counts, rules: GateRules) -> Evidence:
 
 
 def _doubt(comparison: Comparison, counts: Counts, failures: dict[str, int], rules: GateRules) -> str | None:
-    """Why these rows can't be judged; None where they can."""
+    """Why these rows can't be judged; None if they can."""
     asked, compared = len(comparison.rows), int(counts.sum())
     if len(set(comparison.rows)) < asked:
         return "Some rows stand in the comparison twice, so that they would count twice."
@@ -154,7 +154,7 @@ def _counted(failures: dict[str, int]) -> str:
 
 
 def _api_fault(confusion: Counts, names: Sequence[str]) -> str | None:
-    """Why a confusion matrix (label, answer) can't be that of a released model; None where it can."""
+    """Why a confusion matrix (label, answer) can't be that of a released model; None if it can."""
     answers, rows = confusion.sum(axis=0), confusion.sum()
     if answers.max() == rows:
         return f"The API answered {names[answers.argmax()]} to all of {rows} rows: that is no model's answer."
@@ -171,7 +171,7 @@ def _api_fault(confusion: Counts, names: Sequence[str]) -> str | None:
 
 
 def _apply(rules: GateRules, evidence: Evidence, names: Sequence[str]) -> list[RuleResult]:
-    """The rules that are set, each with its result and its reason."""
+    """The result of each rule that is set, and its reason."""
     better = evidence.delta > rules.threshold
     results = [
         RuleResult(
@@ -229,7 +229,7 @@ def _recall_rule(allowed: float, evidence: Evidence, names: Sequence[str]) -> Ru
 
 def _in_plain_words(evidence: Evidence, rules: GateRules) -> tuple[str, str]:
     low, high = evidence.interval
-    # Rounded down: 99.7 are not "100 of 100".
+    # Rounded down: 99.7 is not "100 of 100".
     times = int(evidence.probability_of_gain * 100)
     only_one = evidence.only_candidate_right + evidence.only_live_right
     p = "p < 0.001" if evidence.mcnemar_p < 0.001 else f"p = {evidence.mcnemar_p:.3f}"

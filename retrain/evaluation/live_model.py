@@ -1,4 +1,4 @@
-"""Asks the live inference API for its predictions. Knows the API's JSON, not which model stands behind it."""
+"""Asks the live inference API for predictions. Knows the API's JSON, not which model is behind it."""
 
 import json
 import logging
@@ -17,12 +17,12 @@ from urllib3.util import Retry
 from retrain.errors import ComparisonError
 from retrain.records import Answer, SpaceState, Version
 
-BATCH_SIZE = 8  # four such requests wait for each other in an API that computes one at a time
+BATCH_SIZE = 8  # small: if the API computes one request at a time, four of these wait for each other
 REQUESTS_AT_A_TIME = 4
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and without a byte of the answer
 LONGEST_RETRY_AFTER = 60  # seconds
-LONGEST_NAME = 100  # characters of what the API says that it serves
-REFUSALS = (400, 413, 415, 422)  # how an API says that it does not take what it is sent
+LONGEST_NAME = 100  # characters kept of the version that the API reports
+REFUSALS = (400, 413, 415, 422)  # how an API says that it does not accept such a body
 SECONDS_BETWEEN_LOOKS = 1.0
 # How far a text's confidence may differ alone and in a batch: padding and threads change the last digits.
 SAME_CONFIDENCE = 0.02
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class _RefusedError(Exception):
-    """The API answered, but not with predictions. `by_kind`: it would refuse every list alike."""
+    """The API answered, but not with predictions. `by_kind`: it would refuse any other list too."""
 
     def __init__(self, cause: str, *, by_kind: bool = False) -> None:
         super().__init__(cause)
@@ -56,7 +56,7 @@ class LiveModel:
         self.session = requests.Session()
         retry = Retry(
             total=3,
-            read=0,  # a list that is not answered is asked for once more, text by text
+            read=0,  # a list without an answer is sent again, text by text
             backoff_factor=0.5,
             backoff_jitter=0.5,
             status_forcelist=(429, 502, 503, 504),
@@ -73,7 +73,7 @@ class LiveModel:
         self._takes_lists.set()
 
     def served_version(self) -> Version | None:
-        """The version that the API says it has loaded (`GET /`); None where it does not tell or answer."""
+        """The version that the API reports as loaded (`GET /`); None if it reports none or fails."""
         try:
             about = self._look().json()
             revision, tag = about.get("model_revision"), about.get("model_version")
@@ -104,9 +104,9 @@ class LiveModel:
     def ask_one_version(
         self, texts: Sequence[str], *, failures_allowed: int, on_progress: Callable[[int], None]
     ) -> tuple[list[Answer], Version | None]:
-        """Ask as `ask` does; returns the answers and the version that gave all of them, if the API tells it.
+        """Like `ask`; returns the answers and the one version that gave them all, if the API reports it.
 
-        Answers during which the version changed are void, and all is asked once more.
+        If the version changes meanwhile, the answers are discarded and everything is asked once more.
 
         Raises:
             ComparisonError: it changed again.
@@ -130,10 +130,10 @@ class LiveModel:
         failures_allowed: int,
         on_progress: Callable[[int], None] = lambda answered: None,
     ) -> list[Answer]:
-        """Ask for every text, in batches, several at a time; where the API takes no lists, one by one.
+        """Ask about every text, in several batches at a time; one by one if the API accepts no lists.
 
-        failures_allowed: after more unanswered texts the rest is not asked: no comparison can come of it.
-        on_progress: called with the number of texts that are done.
+        failures_allowed: if more texts fail, the rest is not asked, because no comparison can come of it.
+        on_progress: called with the number of texts done so far.
         """
         if not texts:
             return []
@@ -165,7 +165,7 @@ class LiveModel:
         return answers
 
     def _answers_alike_alone(self, texts: Sequence[str], in_list: Sequence[Answer]) -> bool:
-        """Whether some texts are answered alone as in their list: otherwise its order is not theirs."""
+        """Whether some texts get the same answer by themselves; if not, the list has lost its order."""
         for i in sorted({0, len(texts) // 2, len(texts) - 1}):
             if in_list[i].label is None:
                 continue
@@ -193,13 +193,13 @@ class LiveModel:
         for text in texts:
             failed = [answer for answer in answers if answer.label is None]
             if len(failed) > failures_allowed or len(failed) == len(answers) >= 3:
-                answers.append(failed[-1])  # three in a row of one batch: the rest would fail alike
+                answers.append(failed[-1])  # the first three of a batch failed: the rest would too
                 continue
             try:
                 answers += self._post(text)
             except requests.RequestException as error:
                 lost = Answer(error=_cause(error))
-                return answers + [lost] * (len(texts) - len(answers))  # the others would be lost, too
+                return answers + [lost] * (len(texts) - len(answers))  # the others would fail too
             except _RefusedError as error:
                 answers.append(Answer(error=str(error)))
         return answers

@@ -1,4 +1,4 @@
-"""The mistakes that are worth a look: often the label is wrong, sometimes the text misleads."""
+"""The mistakes worth looking at: often the label is wrong, sometimes the text is misleading."""
 
 import hmac
 import json
@@ -22,10 +22,10 @@ def confident_mistakes(
     key: bytes,
     texts: bool,
 ) -> list[dict[str, Any]]:
-    """The wrong answers that the model was surest of, the surest first.
+    """The wrong answers with the highest confidence, highest first.
 
-    test: grievance and label; probabilities: (rows, classes). A row is told by its number and a hash
-    of its text, keyed so that a short text can't be guessed from it; the text itself only if `texts`.
+    test: grievance and label; probabilities: (rows, classes). A row is identified by its number
+    and a keyed hash of its text, from which even a short text can't be guessed. `texts` adds the text itself.
     """
     labels, answers = np.asarray(test["label"]), probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
@@ -53,6 +53,6 @@ def write_mistakes(
     key: bytes,
     texts: bool,
 ) -> None:
-    """Write confident_mistakes as JSON, beside the journal: what may hold texts is not in it."""
+    """Write confident_mistakes as JSON to a file of its own: the journal must not contain texts."""
     mistakes = confident_mistakes(test, probabilities, id2label, key=key, texts=texts)
     file.write_text(json.dumps(mistakes, ensure_ascii=False), encoding="utf-8")

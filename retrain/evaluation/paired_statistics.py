@@ -32,8 +32,8 @@ def f1_macro_of_both(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.fl
 def bootstrap_deltas(counts: Counts, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
     """The gain in macro F1 in each of `resamples` paired resamplings, stratified by label.
 
-    F1 depends on the joint counts alone, so drawing rows with replacement within a label is drawing its
-    counts from a multinomial distribution: the resampling of Efron & Tibshirani (1993), chapter 6, exactly.
+    F1 depends only on the joint counts, so drawing rows with replacement within a label equals drawing its
+    counts from a multinomial distribution: exactly the resampling of Efron & Tibshirani (1993), chapter 6.
     """
     swapped = counts.transpose(0, 2, 1)
     if swapped.tobytes() < counts.tobytes():  # so that swapping the models flips every sign, and nothing else
@@ -49,13 +49,13 @@ def bootstrap_deltas(counts: Counts, seed: int, resamples: int = RESAMPLES) -> N
 
 
 def mcnemar_exact(only_candidate_right: int, only_live_right: int) -> float:
-    """McNemar's exact test of equal accuracy (1947): two-sided p of the rows that only one gets right."""
+    """McNemar's exact test of equal accuracy (1947): two-sided p, from the rows that only one gets right."""
     discordant = only_candidate_right + only_live_right
     return float(binomtest(only_candidate_right, discordant).pvalue) if discordant else 1.0
 
 
 def kappa(confusion: Counts) -> float:
-    """Cohen's kappa (1960) of labels and answers: 0 is agreement by chance, 1 is perfect."""
+    """Cohen's kappa (1960) of labels and answers: 0 is chance agreement, 1 is perfect."""
     rows = confusion.sum()
     by_chance = (confusion.sum(axis=0) * confusion.sum(axis=1)).sum() / rows**2
     return float((np.trace(confusion) / rows - by_chance) / (1 - by_chance))

@@ -1,4 +1,4 @@
-"""Figures of merit on one set of rows, always over the full label set, and the pictures of them."""
+"""Scores on one set of rows, always over the full label set, and their plots."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,7 +64,7 @@ def write_reports(
 
 
 def reliability(labels: Sequence[int], probabilities: NDArray[np.float64]) -> list[tuple[float, float, int]]:
-    """How far confidence can be trusted: reliability_of the most probable class; (rows, classes)."""
+    """How far confidence can be trusted: reliability_of the most probable class. Shape (rows, classes)."""
     return reliability_of(np.asarray(labels) == probabilities.argmax(axis=1), probabilities.max(axis=1))
 
 
@@ -83,9 +83,9 @@ def reliability_of(
 
 
 def stratified_sample(labels: Sequence[int], size: int, seed: int) -> list[int]:
-    """Indices of `size` rows, in order, each class in its share of the whole and at least once.
+    """Sorted indices of `size` rows: each class in its share of the whole, and at least once.
 
-    All rows where `size` is as large as that.
+    All rows if there are no more than `size`.
     """
     labels_array = np.asarray(labels)
     if size >= len(labels_array):

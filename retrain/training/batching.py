@@ -1,8 +1,8 @@
-"""Padding-free batches: the texts of a batch stand one after another in one sequence, and none sees another.
+"""Padding-free batches: the texts of a batch follow one another in one sequence, each blind to the others.
 
-Grievances are short, and a few are very long: padded to its longest text, a batch is mostly padding. Here the
-linear layers compute real tokens alone; attention and positions stay within each text. Logits and gradients
-are those of the padded model.
+Most grievances are short and a few are very long: padded to its longest text, a batch is mostly padding. Here
+the linear layers compute only real tokens; attention and positions stay within each text. Logits and
+gradients equal those of the padded model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 ATTENTION = "within_texts"
-FIRST_POSITION = 2  # XLM-R counts the places of a text from padding_idx + 1
+FIRST_POSITION = 2  # XLM-R numbers positions from padding_idx + 1
 Batch = dict[str, Tensor]
 
 
@@ -35,20 +35,20 @@ def attention_within_texts(
     """Attention of each text to itself.
 
     query, key, value: (1, heads, tokens, size), texts one after another; lengths: tokens of each text.
-    Returns (1, tokens, heads, size), as transformers' AttentionInterface wants it.
+    Returns (1, tokens, heads, size), as transformers' AttentionInterface requires.
     """
     attend = attend_nested if query.is_cuda else attend_in_turn
     return attend(query, key, value, lengths, dropout_p=dropout, scale=scaling), None
 
 
 def attend_in_turn(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], **how: Any) -> Tensor:
-    """One text after the other: on a CPU the fastest."""
+    """One text after the other: fastest on a CPU."""
     texts = zip(*(each.split(lengths, dim=2) for each in (query, key, value)), strict=True)
     return torch.cat([scaled_dot_product_attention(*text, **how) for text in texts], dim=2).transpose(1, 2)
 
 
 def attend_nested(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], **how: Any) -> Tensor:
-    """All texts in one call, as a nested tensor: on a GPU a variable-length kernel takes it."""
+    """All texts in one call, as a nested tensor: a GPU has a variable-length kernel for it."""
     ends = torch.tensor([0, *lengths], device=query.device).cumsum(0)
     q, k, v = (
         torch.nested.nested_tensor_from_jagged(
@@ -63,7 +63,7 @@ AttentionInterface.register(ATTENTION, attention_within_texts)
 
 
 class PackedClassifier(nn.Module):
-    """An XLM-RoBERTa classifier for the batches of collate_packed, with the weights of `model` itself."""
+    """An XLM-RoBERTa classifier for batches from collate_packed; it shares the weights of `model`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class PackedClassifier(nn.Module):
 
 @contextmanager
 def packed(model: PreTrainedModel) -> Iterator[PackedClassifier]:
-    """Inside the block `model` attends within texts, and can be used as the PackedClassifier alone."""
+    """Inside the block `model` attends within texts, and works only through the PackedClassifier."""
     usual = model.config._attn_implementation
     model.set_attn_implementation(ATTENTION)
     try:
@@ -88,7 +88,7 @@ def packed(model: PreTrainedModel) -> Iterator[PackedClassifier]:
 
 
 def collate_packed(rows: Sequence[dict[str, Any]]) -> Batch:
-    """Put rows with input_ids, and a label where there is one, into one sequence."""
+    """Put rows with input_ids, and with labels if they have any, into one sequence."""
     lengths = [len(row["input_ids"]) for row in rows]
     batch: Batch = {"labels": torch.tensor([row["label"] for row in rows])} if "label" in rows[0] else {}
     positions = [torch.arange(FIRST_POSITION, FIRST_POSITION + length) for length in lengths]
@@ -100,7 +100,7 @@ def collate_packed(rows: Sequence[dict[str, Any]]) -> Batch:
 
 
 def micro_batches(batch: Batch, token_budget: int) -> Iterator[Batch]:
-    """Split a batch between texts so that no part has more tokens than the budget, or else a single text."""
+    """Split a batch between texts; each part stays within the token budget or is a single text."""
     lengths = batch["lengths"].tolist()
     starts, tokens = [0], 0
     for i, length in enumerate(lengths):

@@ -1,6 +1,6 @@
-"""Loads a classifier, from a base checkpoint or a released version: safetensors alone, no remote code.
+"""Loads a classifier from a base checkpoint or a released version: only safetensors, no remote code.
 
-And finds the checkpoints that a training run leaves behind.
+Also finds the checkpoints that a training run leaves behind.
 """
 
 import json
@@ -38,7 +38,7 @@ def load_classifier(
     checkpoint's own head is loaded.
 
     Raises:
-        CheckpointError: it can't be loaded or is no XLM-R.
+        CheckpointError: it can't be loaded or is not an XLM-R.
     """
     labels = {}
     if id2label is not None:
@@ -72,7 +72,7 @@ def loading_errors(named: str) -> Iterator[None]:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint of a training run: a save that is cut short lacks its last file."""
+    """The newest complete checkpoint of a training run: an interrupted save lacks its last file."""
 
     def is_whole(checkpoint: Path) -> bool:
         try:
@@ -85,13 +85,13 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def take_over_checkpoint(run_folder: Path, folder: Path, journal: Journal) -> None:
-    """Copy another run's newest checkpoint into `folder`, to go on from it; train anew where that fails."""
+    """Copy another run's newest checkpoint into `folder` to resume from it; if that fails, start over."""
     if (found := last_checkpoint(run_folder / "checkpoints")) is None:
         return
     copy = folder / Path(found).name
     try:
         shutil.copytree(found, copy)
-        # It was saved for being the best so far: the best is where the copy is.
+        # It was saved because it was the best so far, so the best checkpoint is now the copy.
         state = TrainerState.load_from_json(str(copy / TRAINER_STATE_NAME))
         state.best_model_checkpoint = str(copy)
         state.save_to_json(str(copy / TRAINER_STATE_NAME))

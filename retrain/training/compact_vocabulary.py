@@ -1,6 +1,6 @@
-"""Training with the embedding rows that occur: a data set uses some 8,000 of the 250,002 that XLM-R has.
+"""Trains only the embedding rows that occur: a data set uses about 8,000 of the 250,002 that XLM-R has.
 
-The others get no gradient, but an optimizer would keep two moments of each and update them all at every step.
+The others get no gradient, but an optimizer would keep two moments for each and update all at every step.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 
 class CompactEmbedding(nn.Module):
-    """The rows `occurring` of an embedding, looked up by the token ids of the whole."""
+    """The rows `occurring` of an embedding, looked up by the token ids of the full embedding."""
 
     row_of: Tensor
 
@@ -31,10 +31,9 @@ class CompactEmbedding(nn.Module):
 
 @contextmanager
 def compact_vocabulary(model: PreTrainedModel, token_ids: ArrayLike) -> Iterator[None]:
-    """Inside the block the model's embedding holds only the rows of these tokens, which are in order.
+    """Inside the block the model's embedding holds only the rows of these token ids, which are sorted.
 
-    Afterwards they stand in the full matrix again, with what they learnt; the others are bit for bit what
-    they were.
+    Afterwards the trained rows are back in the full matrix; all others are unchanged, bit for bit.
     """
     full = model.get_input_embeddings()
     occurring = torch.as_tensor(token_ids, device=full.weight.device)

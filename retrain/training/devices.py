@@ -1,7 +1,7 @@
-"""Training on several devices: a process for each, started by torchrun; the pipeline waits for the result.
+"""Training on several devices: torchrun starts a process for each, and the pipeline waits for the result.
 
-The pipeline itself stays one process. `torchrun … -m retrain.training.devices FOLDER` is one of these:
-it finds there what `train_on_devices` has put, and only rank 0 writes to the journal and leaves the result.
+The pipeline itself stays one process. The others run this module on the run's folder. They read what
+`train_on_devices` has written there; only rank 0 writes to the journal and saves the result.
 """
 
 import json
@@ -33,7 +33,7 @@ from retrain.redaction import Redactor, set_up_logging
 from retrain.training.fine_tuning import fine_tune, training_summary
 from retrain.training.progress import Heartbeat, ProgressCallback
 
-# In the run's folder, while the devices train.
+# A folder inside the run's, during the training.
 SHARED = "devices"
 SOURCE = Path(__file__).parents[2]
 
@@ -51,7 +51,7 @@ def train_on_devices(
     """As fine_tune, in so many processes, TRAIN_BATCH_SIZE being that of all.
 
     Raises:
-        RetrainError: what a process met, such as OutOfMemoryError.
+        RetrainError: the error of a process, such as OutOfMemoryError.
     """
     shared = run_folder / SHARED
     with resource_errors():

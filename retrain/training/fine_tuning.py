@@ -62,7 +62,7 @@ def fine_tune(
         )
         trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-        # Without its best weights a run would release its last ones.
+        # Otherwise the run would release its last weights instead of its best.
         assert trainer.state.best_model_checkpoint, "the best checkpoint was not found again"
     return trainer
 
@@ -78,7 +78,7 @@ def predict(
 ) -> NDArray[np.float64]:
     """The probability of each class for tokenised rows: (rows, classes), in their order.
 
-    half_precision: where the hardware has it; False computes in float32 everywhere.
+    half_precision: use it if the hardware supports it; False always computes in float32.
     """
     with TemporaryDirectory() as folder, packed(model) as classifier:
         arguments = _arguments(folder, half_precision, per_device_eval_batch_size=batch_size)
@@ -116,7 +116,7 @@ def training_summary(trainer: Trainer) -> TrainingSummary:
 
 
 def tokens_of(rows: datasets.Dataset) -> NDArray[np.integer]:
-    """The token ids that occur in tokenised rows, in order; a batch of rows in memory at a time."""
+    """The sorted token ids that occur in tokenised rows; only a batch of rows is in memory at a time."""
     batches = rows.select_columns(["input_ids"]).with_format("arrow").iter(10_000)
     found = (pc.unique(batch["input_ids"].combine_chunks().flatten()).to_numpy() for batch in batches)
     return functools.reduce(np.union1d, found)
@@ -157,21 +157,21 @@ def class_weights(
 
 
 def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> TrainingArguments:
-    """What training and prediction share: packed batches; bf16 or fp16 where a GPU has it in hardware."""
+    """What training and prediction share: packed batches; bf16 or fp16 if the GPU supports it in hardware."""
     on_gpu = torch.cuda.is_available()
     bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     arguments = TrainingArguments(
         output_dir=folder,
         bf16=half_precision and bf16,
         fp16=half_precision and on_gpu and not bf16,
-        use_cpu=not on_gpu,  # without it several processes on CPUs would not find each other
+        use_cpu=not on_gpu,  # or several processes on CPUs would not find each other
         label_names=["labels"],
-        remove_unused_columns=False,  # it goes by the names of the unpacked model
+        remove_unused_columns=False,  # it would look at the argument names of the unpacked model
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
         **chosen,
     )
-    # Several GPUs are several processes: DataParallel would cut a packed batch in two.
+    # Several GPUs mean several processes: DataParallel would split a packed batch in the middle.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -14,14 +14,14 @@ from transformers import Trainer
 
 from retrain.training.batching import Batch, micro_batches
 
-# Tokens that are computed at once in training: a ceiling for memory, whatever the longest text is.
+# At most this many tokens are computed at once in training, which limits memory whatever the batch.
 TOKEN_BUDGET = 2048
 
 
 class FocalLossMultiClass(nn.Module):
     """The mean focal loss of a batch.
 
-    gamma: how strongly easy rows are played down; 0 gives α-weighted cross entropy.
+    gamma: how strongly easy rows are down-weighted; 0 gives α-weighted cross entropy.
     alpha: one number, or one per class in id order.
     """
 
@@ -37,17 +37,17 @@ class FocalLossMultiClass(nn.Module):
         log_pt = torch.log_softmax(logits.float(), dim=-1).gather(1, labels.unsqueeze(1)).squeeze(1)
         alpha = self.alpha.to(logits.device)
         alpha_t = alpha[labels] if alpha.ndim else alpha
-        # 1 - p_t without cancellation; off zero, where a gamma below 1 has no finite gradient.
+        # 1 - p_t without cancellation; clamped above zero, where a gamma below 1 has no finite gradient.
         missing = (-torch.expm1(log_pt)).clamp(min=torch.finfo(torch.float32).eps)
         return (-alpha_t * missing.pow(self.gamma) * log_pt).mean()
 
 
 class FocalLossTrainer(Trainer):
-    """A Trainer of packed batches whose loss, in training and evaluation, is the given focal loss."""
+    """A Trainer for packed batches; its loss, in training and evaluation, is the given focal loss."""
 
-    # The loss is a plain mean over its batch: the Trainer shall divide it by the accumulation steps.
+    # The loss is a plain mean over its batch: the Trainer has to divide it by the accumulation steps.
     loss_is_scaled_for_ga = False
-    # The part of a batch's rows that compute_loss is given: its mean loss counts for that much.
+    # Which share of a batch's rows compute_loss receives: the weight of its mean loss.
     share = 1.0
 
     def __init__(
@@ -66,7 +66,7 @@ class FocalLossTrainer(Trainer):
         parts = list(micro_batches(inputs, self.token_budget))
         for i, part in enumerate(parts, 1):
             self.share = len(part["labels"]) / texts
-            # Several devices have to agree on a gradient once, whatever number of parts each of them has.
+            # Devices exchange gradients once for each batch, however many parts each of them has.
             alone = self.accelerator.no_sync(model) if i < len(parts) else nullcontext()
             with alone:
                 losses.append(super().training_step(model, part, num_items_in_batch))
@@ -80,7 +80,7 @@ class FocalLossTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The focal loss of a batch, with the model's outputs where asked for."""
+        """The focal loss of a batch, with the model's outputs if requested."""
         features = {name: value for name, value in inputs.items() if name != "labels"}
         outputs = model(**features)
         loss = self.share * self.focal_loss(outputs.logits, inputs["labels"])

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluateAtTheEnd(TrainerCallback):
-    """Validate after the last step too: a run shorter than EVAL_STEPS has no best weights otherwise."""
+    """Validate after the last step too: otherwise a run shorter than EVAL_STEPS has no best weights."""
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -51,7 +51,7 @@ class Heartbeat(TrainerCallback):
 
 
 class ProgressCallback(TrainerCallback):
-    """Writes progress and validations into log and journal, and the curves to `log_curves(values, step)`."""
+    """Writes progress and validations to log and journal, and passes curves to `log_curves(values, step)`."""
 
     def __init__(self, journal: Journal, log_curves: Callable[[Mapping[str, float], int], None]) -> None:
         self.journal = journal
@@ -60,7 +60,7 @@ class ProgressCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """A run that goes on from a checkpoint shows the curves from their beginning."""
+        """A resumed run shows the curves from their beginning."""
         for logs in state.log_history:
             self.record(int(logs["step"]), state.max_steps, logs, again=True)
 

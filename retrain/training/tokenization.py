@@ -1,4 +1,4 @@
-"""Texts as the model reads them: their tokens, and how far into a text these reach."""
+"""Texts as the model reads them: their tokens, and how much of a text these cover."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from retrain.errors import resource_errors
 
-# In characters, many times what 512 tokens of a language reach: a tokenizer reads all of a text before it
-# cuts it, and one of ten megabytes costs it gigabytes.
+# In characters: far more than 512 tokens cover in any language. A tokenizer reads a whole text before it cuts
+# it, and a text of ten megabytes costs it gigabytes.
 LONGEST_TEXT = 100_000
 
 
@@ -23,14 +23,14 @@ def tokenize(
     def encode(batch: dict[str, list[Any]]) -> Mapping[str, Any]:
         return tokenizer(_first_part(batch["grievance"]), truncation=True, max_length=max_length)
 
-    # What the result depends on, as the key of the cache: datasets would pickle the tokenizer for one.
+    # The key of the cache is what the result depends on: by default datasets would pickle the tokenizer.
     parts = (split._fingerprint, tokenizer.backend_tokenizer.to_str(), str(max_length))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     return split.map(encode, batched=True, remove_columns=["grievance"], new_fingerprint=key)
 
 
 def cut_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[str]:
-    """Each text as far as training reads it: an API that fails on longer ones is not the worse for it."""
+    """Each text as far as training reads it, so that an API is not judged by its limit on length."""
     texts = _first_part(texts)
     encoded = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
     return [
