@@ -1,3 +1,3 @@
-"""Measured figures, and the commands that measure them again. Nothing that ships knows these."""
+"""Measurements of speed, memory and quality. Nothing that ships imports them."""
 
-import rehearsal  # noqa: F401  sets the Hub client's switches before a benchmark imports the client
+import rehearsal  # noqa: F401  sets the Hub client's switches before a benchmark imports it

@@ -2,9 +2,9 @@
 
     python -m benchmarks.gate_simulation [--draws 2000]
 
-A pair is a table of probabilities P(label, candidate's answer, live answer). Errors fall on the other classes
-alike, and on the same rows as often as those of two models that were trained on versions of one data set do
-(OVERLAP). Prints the table in docs/decision.md.
+A pair is a table of probabilities P(label, candidate's answer, live answer). Errors are spread evenly over
+the other classes. They fall on the same rows as often as those of two models that were trained on versions of
+one data set (OVERLAP). Prints the table in docs/decision.md.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from retrain.records import Comparison, GateRules
 NAMES = ("NORMAL", "URGENT", "HIGHLY URGENT")
 SHARES = np.array([0.45, 0.35, 0.20])
 LIVE_F1 = 0.90
-OVERLAP = 0.9  # the share of the better model's errors that the other one makes too, and in the same way
+OVERLAP = 0.9  # the share of the better model's errors that the other one makes as well, in the same way
 GAINS = (0.0, 0.01, 0.03, -0.02)
 ROWS = (300, 1000, 3000)
 FAILED_CALLS = (0.0, 0.05)
@@ -35,7 +35,7 @@ Joint = NDArray[np.float64]
 
 
 def joint_probabilities(live_error: float, candidate_error: float) -> Joint:
-    """P(label, candidate's answer, live answer) as (K, K, K), for two error rates; the rates are per row."""
+    """P(label, candidate's answer, live answer) as (K, K, K), for two error rates per row."""
     classes = len(SHARES)
     both = OVERLAP * min(live_error, candidate_error)
     joint = np.zeros((classes,) * 3)
@@ -61,13 +61,13 @@ def error_rate(f1_macro: float) -> float:
 
 
 def f1_macro_of_probabilities(joint: Joint) -> tuple[float, float]:
-    """True macro F1 of candidate and live model: that of a population of a billion rows."""
+    """True macro F1 of candidate and live model, as over a population of a billion rows."""
     candidate, live = f1_macro_of_both(np.round(joint * 1e9).astype(np.int64))
     return float(candidate), float(live)
 
 
 def draw_comparisons(joint: Joint, rows: int, failed: float, draws: int, seed: int) -> Iterator[Comparison]:
-    """Comparisons of `rows` rows, stratified by label as the job's sample is; a share of the calls failed."""
+    """Comparisons of `rows` rows, stratified by label like the job's sample; a share of the calls fails."""
     rng = np.random.default_rng(seed)
     of_label = np.round(SHARES * rows).astype(int)
     cells = np.array(list(product(range(len(SHARES)), repeat=2)))
@@ -85,7 +85,7 @@ def draw_comparisons(joint: Joint, rows: int, failed: float, draws: int, seed: i
 
 
 def acceptance(case: tuple[float, int, float, int, int]) -> list[float]:
-    """How often each rule set accepts a case of (gain, rows, share of failed calls, draws, seed)."""
+    """How often each rule set accepts, for a case of (gain, rows, share of failed calls, draws, seed)."""
     gain, rows, failed, draws, seed = case
     joint = joint_probabilities(error_rate(LIVE_F1), error_rate(LIVE_F1 + gain))
     accepted = np.zeros(len(RULE_SETS))

@@ -1,9 +1,9 @@
-"""Many clients at the inference Space for a minute: is every answer the one that a single client got?
+"""Many clients ask the inference Space for a minute: is every answer the one that a single client got?
 
     python -m benchmarks.inference_load [--clients 16] [--seconds 60] [--json FILE]
 
-A tiny model is released on a local Hub, the Space's app serves it as a process of its own, and threads here
-ask it over loopback. Clients and Space share the machine, so the figures are what both manage together.
+A tiny model is released on a local Hub, the Space's app serves it in a separate process, and threads here ask
+it over loopback. Clients and Space share the machine, so the figures are what both achieve together.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Load:
 
 
 def make_bodies(texts: Sequence[str]) -> list[bytes]:
-    """Three texts alone for every list of 16, as the retrain job asks; and one full list."""
+    """Three single texts for every list of 16, and one full list of 64."""
     bodies: list[bytes] = []
     for start in range(0, len(texts) - 64, 16):
         asked = [*texts[start : start + 3], list(texts[start : start + 16])]
@@ -86,7 +86,7 @@ def answers_of_one_client(address: str, bodies: Sequence[bytes]) -> dict[bytes, 
 
 
 def drive(address: str, expected: dict[bytes, bytes], clients: int, seconds: float) -> Load:
-    """Ask with that many clients at a time, each in its own order, and compare every answer."""
+    """Ask with this many clients at the same time, each in its own order, and compare every answer."""
     latencies: list[float] = []
     texts = errors = differing = 0
     lock = threading.Lock()
@@ -128,13 +128,13 @@ def drive(address: str, expected: dict[bytes, bytes], clients: int, seconds: flo
 
 
 def resident_megabytes(pid: int) -> float:
-    """The resident set of a process, as Linux tells it."""
+    """The resident set of a process, as Linux reports it."""
     (line,) = [each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in each]
     return round(int(line.split()[1]) / 1024, 1)
 
 
 def make_classifier(folder: Path, texts: list[str]) -> Path:
-    """A tiny classifier, not trained, with the names of the urgencies."""
+    """A tiny, untrained classifier with the urgency labels."""
     make_checkpoint(folder, texts)
     names = dict(enumerate(URGENCY_SHARES))
     with torch.random.fork_rng():
@@ -220,7 +220,7 @@ def measure(clients: int, seconds: float) -> dict[str, object]:
 
 
 def main() -> int:
-    """Print the figures; 1 when a request failed or an answer differed."""
+    """Print the figures; returns 1 if a request failed or an answer differed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference_load", description=__doc__)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=60.0)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.live_comparison`: 300 texts, 100 ms a request; one by one, and as the job asks."""
+"""`python -m benchmarks.live_comparison`: asks an API about 300 texts, one by one and as the job does."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ ANSWER = {
 
 
 class SlowAPI(BaseHTTPRequestHandler):
-    """Answers after the latency; lists only if `takes_lists`."""
+    """Answers after the latency; accepts lists only if `takes_lists`."""
 
     takes_lists = True
     protocol_version = "HTTP/1.1"

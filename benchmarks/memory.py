@@ -1,10 +1,10 @@
-"""How much memory a data set takes: tokenise and 50 steps, with more and more rows.
+"""How much memory a data set takes: check, tokenise and train 50 steps, with more and more rows.
 
     python -m benchmarks.memory [--rows 10000 100000 1000000] [--data FILE.csv] [--json FILE]
 
-A tiny model, so that what grows is the data; each measurement is a process of its own. Rows are grievances,
-again and again with a number before each. Anonymous memory is what the process needs; resident memory also
-counts pages of the data set's file, which the system keeps while there is room.
+The model is tiny, so that only the data grows; each measurement is a separate process. The rows repeat the
+grievances, each with a number in front. Anonymous memory is what the process needs; resident memory also
+counts pages of the data set's file, which the system caches while memory is free.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def look(most: dict[str, float]) -> None:
-    """Keep the most that was seen of each kind of memory, in megabytes."""
+    """Keep the maximum of each kind of memory, in megabytes."""
     status = Path("/proc/self/status").read_text()
     for kind in ("RssAnon", "VmRSS"):
         now = int(status.split(f"{kind}:")[1].split()[0]) / 1024

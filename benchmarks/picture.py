@@ -1,4 +1,4 @@
-"""`python -m benchmarks.picture FIGURES.json PICTURE.svg`: what benchmarks.training has measured, as bars."""
+"""`python -m benchmarks.picture FIGURES.json PICTURE.svg`: the figures of benchmarks.training as bars."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ NAMES, COLOURS = {"plain": "plain recipe", "ours": "here"}, {"plain": "#8a929c",
 
 
 def main(figures: Path, picture: Path) -> None:
-    """Draw one pair of bars a figure, each pair on a scale of its own."""
+    """Draw a pair of bars for each figure, each pair on its own scale."""
     result = json.loads(figures.read_text(encoding="utf-8"))
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     for axes, (name, (title, scale)) in zip(figure.subplots(1, len(BARS)), BARS.items(), strict=True):

@@ -1,7 +1,7 @@
-"""The plain recipe: XLM-R fine-tuned with focal loss, straightforwardly, by transformers' own Trainer.
+"""The plain recipe: XLM-R fine-tuned with focal loss in the usual way, by transformers' own Trainer.
 
 Random batches padded to their longest row, the whole embedding trained, everything else at its default. It
-imports nothing of ours.
+imports nothing from the job.
 """
 
 import tempfile
@@ -59,7 +59,7 @@ class PlainRecipe:
         epochs: float,
         eval_steps: int,
     ) -> None:
-        """Train to the end of the epochs; the model holds the best weights then."""
+        """Train all epochs; afterwards the model holds the best weights."""
         with tempfile.TemporaryDirectory() as folder:
             self.trainer = FocalTrainer(
                 self.model,
@@ -95,7 +95,7 @@ class PlainRecipe:
         return np.asarray(self.trainer.predict(self._tokenize(rows)).predictions)
 
     def _tokenize(self, rows: datasets.Dataset) -> datasets.Dataset:
-        # map() hashes what encode knows: with self, that would be the trainer and all of the model.
+        # map() hashes what encode refers to: with self, that would include the trainer and the whole model.
         tokenizer = self.tokenizer
 
         def encode(batch: dict[str, list[Any]]) -> Any:

@@ -1,11 +1,11 @@
-"""Training here against the plain recipe: on the same rows, checkpoint, seed, batches and threads, in turns.
+"""The job's training against the plain recipe: same rows, checkpoint, seed, batches and threads, in turns.
 
     python -m benchmarks.training speed --checkpoint FOLDER [--data FILE.csv] [--steps 40]
     python -m benchmarks.training quality --checkpoint FOLDER [--data FILE.csv] [--seeds 3]
 
 `speed` measures some steps and an evaluation; `quality` trains to the end and scores the test split. Without
-a checkpoint a tiny one is made, with --base one of XLM-R base's size from random weights and the checkpoint's
-tokenizer. Every measurement is a process of its own, so that its peak memory is its own.
+a checkpoint a tiny one is made; --base makes one of XLM-R base's size, with random weights and the tokenizer
+of the checkpoint. Every measurement is a separate process, so that it has its own peak memory.
 """
 
 import argparse
@@ -50,7 +50,7 @@ NEVER = 10**6
 
 
 class OurRecipe:
-    """The same interface as PlainRecipe's."""
+    """The job's training, with the interface of PlainRecipe."""
 
     def __init__(self, checkpoint: str, labels: int, seed: int) -> None:
         self.classifier = GrievanceClassifier(checkpoint, labels, id2urgency, urgency2id, seed=seed)
@@ -95,7 +95,7 @@ RECIPES: dict[str, Any] = {"plain": PlainRecipe, "ours": OurRecipe}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """One recipe, in this process: its figures as JSON values. Seconds, bytes, tokens; F1 in 0..1."""
+    """Measure one recipe in this process: JSON values in seconds, bytes and tokens; F1 in 0..1."""
     began = time.perf_counter()
     is_speed = options.what == "speed"
     splits = splits_of(options.data)
@@ -168,7 +168,7 @@ def splits_of(data: Path | None) -> dict[str, datasets.Dataset]:
 
 
 def sgemm_flops(size: int, times: int = 7) -> float:
-    """Floating-point operations a second of a float32 product of two square matrices, the median."""
+    """Median floating-point operations per second of a float32 product of two square matrices."""
     a, b = torch.rand(size, size), torch.rand(size, size)
     taken = []
     for _ in range(times):
@@ -190,7 +190,7 @@ def base_size(folder: Path, tokenizer: Path) -> Path:
 
 
 def in_a_process(options: argparse.Namespace, checkpoint: Path, recipe: str, seed: int) -> dict[str, Any]:
-    """measure() in a process of its own."""
+    """measure() in a separate process."""
     command = [sys.executable, "-m", "benchmarks.training", options.what, "--checkpoint", str(checkpoint)]
     command += ["--recipe", recipe, "--seed", str(seed), "--steps", str(options.steps)]
     command += ["--epochs", str(options.epochs), "--train-rows", str(options.train_rows)]
@@ -203,7 +203,7 @@ def in_a_process(options: argparse.Namespace, checkpoint: Path, recipe: str, see
 
 
 def compare(options: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:
-    """Both recipes in turns, and the ratios of their medians."""
+    """Measure both recipes in turns; returns all figures, and the ratios of their medians."""
     flops = sgemm_flops(options.sgemm_size)
     runs: dict[str, list[dict[str, Any]]] = {recipe: [] for recipe in RECIPES}
     for seed in range(options.seed, options.seed + options.seeds):
@@ -250,14 +250,14 @@ def compare(options: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:
 
 
 def _time_to_the_same_f1(plain: dict[str, Any], ours: dict[str, Any]) -> float:
-    """Our seconds over the plain recipe's, to the best validation F1 that both reached."""
+    """The job's seconds over the plain recipe's until the best validation F1 that both reached."""
     goal = min(max(f1 for _, f1 in run["validations"]) for run in (plain, ours))
     reached = [next(at for at, f1 in run["validations"] if f1 >= goal) for run in (ours, plain)]
     return reached[0] / reached[1]
 
 
 def show(result: dict[str, Any]) -> None:
-    """The table for people."""
+    """Print the table."""
     print(f"{'':28} {'plain recipe':>13} {'here':>10} {'ratio':>8}")
     for name, ratio in result["ratios"].items():
         plain, ours = (result["figures"][recipe].get(name) for recipe in RECIPES)

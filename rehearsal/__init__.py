@@ -1,6 +1,6 @@
-"""The whole world on one machine: a Hub, a host of Spaces, sample data and a tiny checkpoint.
+"""A Hub, a host for Spaces, sample data and a tiny checkpoint: the job's whole world on one machine.
 
-The client reads its switches when it is imported, so they are set before that: this Hub has no Xet storage.
+The Hub's client reads its switches at import, so they are set here, before: the local Hub has no Xet storage.
 """
 
 import os

@@ -22,7 +22,7 @@ from configs import LABEL_SETS
 from .world import MODEL, RETRAIN_SPACE, World, chosen_settings, first_and_second_version, read_grievances
 
 ROOT = Path("rehearsal_run")
-# What suits a model of a few hundred thousand parameters; a person's own checkpoint gets the job's defaults.
+# Suits a model of a few hundred thousand parameters; your own checkpoint gets the job's defaults.
 TINY = {"LEARNING_RATE": "0.002", "EVAL_STEPS": "60", "EARLY_STOPPING_PATIENCE": "3", "NUM_TRAIN_EPOCHS": "3"}
 OVER = ("PAUSED", "RUNTIME_ERROR", "BUILD_ERROR")
 WORDS = {
@@ -108,7 +108,7 @@ def watch(world: World) -> dict[str, Any]:
 
 
 def follow(world: World, file: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run, as they are written, until its process has ended."""
+    """The events of a run as they are written, until its process has ended."""
     with file.open(encoding="utf-8") as lines:
         over = False
         while True:
@@ -123,7 +123,7 @@ def follow(world: World, file: Path) -> Iterator[dict[str, Any]]:
 
 
 def describe(event: dict[str, Any]) -> str | None:
-    """One event in a few words; None for what need not be shown."""
+    """An event in a few words; None if it need not be shown."""
     name = event["event"]
     if name == "progress" and "total" not in event:
         name = "waiting"
@@ -137,7 +137,7 @@ def describe(event: dict[str, Any]) -> str | None:
 
 
 def show(world: World, record: dict[str, Any], seconds: float) -> None:
-    """The end: a table, and where to look."""
+    """Print the result as a table, and where to find the details."""
     verdict = record.get("verdict") or {}
     release = record.get("release") or {}
     table = Table(title="\nThe run", show_header=False, title_justify="left")

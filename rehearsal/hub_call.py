@@ -1,7 +1,7 @@
-"""Who asks the local Hub, and for what: a user, with rights, and the repository in the path of a request.
+"""A request to the local Hub: the user, their rights, and the repository in the path.
 
-Path parameters arrive percent-encoded (see `hub_faults`) and are decoded here. What each route may do with a
-repository is decided here and nowhere else (`Call.repository`).
+Path parameters arrive percent-encoded (see `hub_faults`) and are decoded here. Only `Call.repository` decides
+what a route may do with a repository.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 class Call:
-    """One request. What a route asks of it is looked up, or refused in the Hub's words, at that moment."""
+    """One request. Its parts are looked up when a route asks for them, or refused in the Hub's words."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -40,7 +40,7 @@ class Call:
         return repo_id.split("/")[0].lower() in [name.lower() for name in names]
 
     def require_writer(self, repo_id: str | None = None) -> None:
-        """401 without a token; 403 with one that may only read, or for what is in another namespace."""
+        """401 without a token; 403 with a read-only one, or in somebody else's namespace."""
         if not self.user:
             raise HubError(401, "Invalid username or password.")
         if self.user.get("role") == "read":
@@ -49,7 +49,7 @@ class Call:
             raise HubError(403, f"You don't have the rights to change {repo_id}")
 
     def find(self, kind: str, repo_id: str) -> Repository:
-        """A repository that the user may see; any other is not found, whether or not it exists."""
+        """A repository that the user may see; any other is "not found", whether it exists or not."""
         found = self.storage.find(kind, repo_id)
         if found is None or (found.meta["private"] and not self.owns(found.id)):
             if self.user:
@@ -61,8 +61,8 @@ class Call:
     def repository(self) -> Repository:
         """The repository in the path (a model if it names no kind), if the user may do this with it.
 
-        Whoever sees a repository may read it; with a writing token also propose changes to it as a pull
-        request. All else is for owners.
+        Anyone who sees a repository may read it and, with a write token, propose changes in a pull request.
+        The rest is reserved for owners.
         """
         found = self.find(self.part("kind", "models"), f"{self.part('owner')}/{self.part('name')}")
         route = self.request.scope["route"].path
@@ -83,7 +83,7 @@ class Call:
 
     @cached_property
     def commit(self) -> Commit:
-        """The commit that the revision in the path stands for; main's without one."""
+        """The commit that the revision in the path stands for; without one, that of main."""
         return self.repository.resolve(self.part("revision", "main"))
 
     @property
@@ -96,7 +96,7 @@ class Call:
         return unquote(self.request.path_params.get(name, otherwise))
 
     def asks_for(self, name: str) -> bool:
-        """Whether the query switches something on."""
+        """Whether the query switches an option on."""
         return self.request.query_params.get(name, "").lower() in ("1", "true")
 
     def url_of(self, repository: Repository) -> str:

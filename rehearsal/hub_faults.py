@@ -1,4 +1,4 @@
-"""Faults on demand, and a record of the requests seen: the outermost layer of the local Hub.
+"""Faults on demand, and a record of all requests: the outermost layer of the local Hub.
 
 It also routes on the raw path, because a revision arrives as `refs%2Fpr%2F1` and must stay one segment.
 It knows nothing of repositories: a fault is a pattern on method and path, and what happens on a match.
@@ -23,9 +23,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class Fault:
     """What to do with matching requests. `path` is a regex searched in the raw path (without the query).
 
-    First wait `delay` seconds, or until `released` is set. Then answer `status`, `drop` the connection
-    unprocessed, or process the request and lose the answer, for which `status` may be given. `skip` first
-    matches pass, then `times` are hit (None = for ever); `met` is set at the first hit.
+    First wait `delay` seconds, or until `released` is set. Then answer `status`; or `drop` the connection
+    without processing the request; or process it and lose the answer (with a `status`, send that instead).
+    The first `skip` matches pass, the next `times` are hit (None: all); `met` is set at the first hit.
     """
 
     path: str = ""
@@ -42,7 +42,7 @@ class Fault:
     released: threading.Event = field(default_factory=threading.Event)
 
     def meets(self, method: str, path: str) -> bool:
-        """Whether this request runs into the fault; counted."""
+        """Whether this request meets the fault; counts it."""
         if self.method not in (None, method) or not re.search(self.path, path):
             return False
         if self.skip > 0:
@@ -65,7 +65,7 @@ class SeenRequest:
 
 
 class Faults:
-    """The faults switched on now, around an application. The first that a request meets is used."""
+    """The active faults, wrapped around an application. The first that a request meets is applied."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.requests: deque[SeenRequest] = deque(maxlen=10_000)
@@ -73,7 +73,7 @@ class Faults:
         self._faults: list[Fault] = []
 
     def add(self, **settings: Any) -> Fault:
-        """Switch a fault on; the keywords are the fields of `Fault`. Its `hits` counts what it met."""
+        """Switch a fault on; the keywords are the fields of `Fault`. `hits` counts the requests it met."""
         fault = Fault(**settings)
         self._faults.append(fault)
         return fault
@@ -83,7 +83,7 @@ class Faults:
         self._faults.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI: let a request run into its fault, if any. It is on record before the client can know."""
+        """ASGI: apply a request's fault, if any. It is recorded before the client sees an answer."""
         method, path = scope["method"], scope["raw_path"].decode("ascii")
         scope["path"] = path
         fault = next((each for each in list(self._faults) if each.meets(method, path)), Fault())
@@ -111,11 +111,11 @@ class Faults:
             self.requests.append(SeenRequest(method, path, None))
             scope["state"]["transport"].abort()
             while (await receive())["type"] != "http.disconnect":
-                pass  # until the server has noticed, or it would answer 500 by itself
+                pass  # until the server has noticed; otherwise it would answer 500
 
 
 class DroppableProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, with the transport within reach of `Faults`: ASGI has no way to hang up."""
+    """uvicorn's HTTP protocol, which gives `Faults` the transport: ASGI itself can't hang up."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)

@@ -46,7 +46,7 @@ def named(call: Call, payload: Json) -> tuple[str, str]:
 
 @api.post("/api/repos/create")
 def create_repository(call: Asked, payload: Json) -> JSONResponse:
-    """A new repository; 409 with its `url` where it exists, 403 in somebody else's namespace."""
+    """A new repository; 409 with its `url` if it exists, 403 in somebody else's namespace."""
     kind, repo_id = named(call, payload)
     call.require_writer(repo_id)
     by_default = "private" if call.user.get("private_by_default") else "public"
@@ -64,7 +64,7 @@ def create_repository(call: Asked, payload: Json) -> JSONResponse:
 
 @api.delete("/api/repos/delete")
 def delete_repository(call: Asked, payload: Json) -> PlainTextResponse:
-    """Delete a repository of one's own."""
+    """Delete a repository that the user owns."""
     repository = call.find(*named(call, payload))
     call.require_writer(repository.id)
     if repository.kind == "spaces":
@@ -75,7 +75,7 @@ def delete_repository(call: Asked, payload: Json) -> PlainTextResponse:
 
 @api.put(REPO + "/settings")
 def update_settings(call: Asked, payload: Json) -> None:
-    """Visibility, and gating, which is only recorded."""
+    """Set the visibility; gating is only recorded."""
     meta = call.repository.meta
     meta["gated"] = payload.get("gated", meta["gated"])
     if "visibility" in payload:
@@ -103,7 +103,7 @@ def repository_info(call: Asked) -> Json:
 
 
 def described(version: Commit) -> Json:
-    """A commit, as the Hub's JSON has it."""
+    """A commit in the form of the Hub's JSON."""
     title, _, message = version.message.decode().partition("\n\n")
     author = version.author.decode().split(" <")[0]
     words = {"title": title, "message": message, "authors": [{"user": author}]}
@@ -111,7 +111,7 @@ def described(version: Commit) -> Json:
 
 
 def with_last_commits(call: Call, items: list[Entry]) -> list[Entry]:
-    """Entries, each with the commit that changed it last."""
+    """Entries, each with the last commit that changed it."""
     last = {item["path"]: next(call.repository.history(call.commit, item["path"])) for item in items}
     return [item | {"lastCommit": described(last[item["path"]])} for item in items]
 
@@ -126,7 +126,7 @@ def tree(call: Asked) -> list[Entry]:
 
 @api.post(REPO + "/paths-info/{revision}")
 def paths_info(call: Asked, body: Annotated[bytes, Body()]) -> list[Entry]:
-    """The entries at given paths; those that aren't there are left out."""
+    """The entries at the given paths; missing ones are left out."""
     form = parse_qs(body.decode())
     items = [call.entries[path] for path in form.get("paths", []) if path in call.entries]
     return with_last_commits(call, items) if form["expand"][0].lower() == "true" else items
@@ -134,7 +134,7 @@ def paths_info(call: Asked, body: Annotated[bytes, Body()]) -> list[Entry]:
 
 @api.get(REPO + "/commits/{revision}")
 def commits(call: Asked) -> list[Json]:
-    """The history of a revision, the latest first."""
+    """The history of a revision, newest first."""
     history = [described(version) for version in call.repository.history(call.commit)]
     if call.request.query_params.get("expand[]") == "formatted":
         history = [item | {"formatted": item} for item in history]
@@ -162,7 +162,7 @@ def refs(call: Asked) -> Json:
 
 @api.post(REPO + "/tag/{revision}")
 def create_tag(call: Asked, payload: Json) -> None:
-    """Tag a revision; 409 where the tag exists, whatever it points to."""
+    """Tag a revision; 409 if the tag exists, whatever it points to."""
     call.repository.create_ref(f"refs/tags/{payload['tag']}", call.commit)
 
 
@@ -181,7 +181,7 @@ def delete_tag(call: Asked) -> None:
 
 @api.delete(REPO + "/branch/{branch}")
 def delete_branch(call: Asked) -> None:
-    """Delete a branch, but not main."""
+    """Delete a branch other than main."""
     call.repository.delete_ref(f"refs/heads/{call.part('branch')}")
 
 
@@ -191,7 +191,7 @@ def delete_branch(call: Asked) -> None:
 @api.api_route(FILE, methods=["GET", "HEAD"])
 @api.api_route("/{kind}" + FILE, methods=["GET", "HEAD"])
 def resolve_file(call: Asked) -> FileResponse:
-    """A file at a revision, whole, in part, or its headers alone."""
+    """A file at a revision: whole, a range, or only its headers."""
     path = call.part("path")
     file = call.entries.get(path)
     if file is None or file["type"] == "directory":
@@ -215,7 +215,7 @@ def runtime(call: Asked) -> Json:
 @api.post(REPO + "/pause")
 @api.post(REPO + "/restart")
 def pause_or_restart(call: Asked) -> Json:
-    """Stop a Space until it is restarted, or build and start it anew. The answer doesn't wait for that."""
+    """Stop a Space until it is restarted, or rebuild and start it. The answer doesn't wait for that."""
     call.space.wish("PAUSED" if call.path.endswith("/pause") else "BUILDING")
     return call.space.runtime()
 
@@ -223,7 +223,7 @@ def pause_or_restart(call: Asked) -> Json:
 @api.post(REPO + "/hardware")
 @api.post(REPO + "/sleeptime")
 def set_hardware(call: Asked, payload: Json) -> Json:
-    """Other hardware, which restarts the Space, or another time until it would sleep: both only recorded."""
+    """Set the hardware, which restarts the Space, or the sleep time; both are only recorded."""
     settings = call.space.settings
     settings["sleep"] = payload.get("sleepTimeSeconds", payload.get("seconds", settings["sleep"]))
     if "flavor" in payload:
@@ -236,7 +236,7 @@ def set_hardware(call: Asked, payload: Json) -> Json:
 @api.api_route(REPO + "/secrets", methods=["GET", "POST", "DELETE"])
 @api.api_route(REPO + "/variables", methods=["GET", "POST", "DELETE"])
 def values(call: Asked, payload: Json | None = None) -> Json:
-    """Secrets (shown without their values) or variables. To set or remove one restarts the Space."""
+    """Secrets (shown without their values) or variables. Setting or removing one restarts the Space."""
     what = call.path.rsplit("/", 1)[1]
     found = call.space.settings[what]
     if payload and call.request.method == "POST":
@@ -250,5 +250,5 @@ def values(call: Asked, payload: Json | None = None) -> Json:
 
 
 def not_found(call: Asked) -> None:
-    """An id without a namespace, or what the local Hub doesn't offer."""
+    """Answers for an id without a namespace, and for what the local Hub doesn't offer."""
     call.find("", "")

@@ -1,11 +1,11 @@
-"""Repositories of the local Hub: bare git repositories, and beside them the content of their files.
+"""The local Hub's repositories: bare git repositories, and beside them the content of their files.
 
-Everything lies under one folder and survives a restart of the server:
+Everything is under one folder and survives a restart of the server:
 
     ROOT/models|datasets|spaces/OWNER__NAME/{git/, meta.json}     ids are case-insensitive: lower-case folders
-    ROOT/content/ETAG      files' content: by sha256 if it came through LFS, else by the id of the git blob
+    ROOT/content/ETAG      content of files: by sha256 if it came through LFS, otherwise by the git blob's id
 
-It knows nothing of routes, users' rights or running Spaces. What it refuses, it refuses in the Hub's words.
+It knows nothing of routes, users' rights or running Spaces. It refuses in the Hub's words.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ GITATTRIBUTES = "".join(
 )
 FORBIDDEN_PARTS = {"", ".", "..", ".git"}
 
-Entry = dict[str, Any]  # a file or directory, as the Hub's JSON has it
+Entry = dict[str, Any]  # a file or directory in the form of the Hub's JSON
 
 
 class HubError(HTTPException):
-    """A refusal. The client's exceptions go by `code` (X-Error-Code), people by the message."""
+    """A refusal: `code` (X-Error-Code) selects the client's exception, the message is for people."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **headers: str) -> None:
         headers["X-Error-Message"] = message.encode("ascii", "replace").decode().replace("\n", " ")
@@ -55,7 +55,7 @@ class HubError(HTTPException):
 
 
 def entry_not_found(path: str, commit: Commit) -> HubError:
-    """404 for a missing path; the client remembers the absence under X-Repo-Commit."""
+    """404 for a missing path; the client caches its absence for this commit (X-Repo-Commit)."""
     seen = {"X-Repo-Commit": commit.id.decode()}
     return HubError(404, f'Entry not found: "{path}" does not exist', "EntryNotFound", **seen)
 
@@ -66,12 +66,12 @@ def revision_not_found(revision: str) -> HubError:
 
 
 def iso(timestamp: float) -> str:
-    """A time as the Hub writes it: UTC, milliseconds, `Z`."""
+    """A time in the Hub's form: UTC, milliseconds, `Z`."""
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def etag(file: Entry) -> str:
-    """What names a file's content: the sha256 of an LFS file, the git blob's id of any other."""
+    """The name of a file's content: the sha256 of an LFS file, otherwise the git blob's id."""
     return str(file.get("lfs", file)["oid"])
 
 
@@ -103,7 +103,7 @@ class Repository:
             raise revision_not_found(revision) from error
 
     def create_ref(self, ref: str, commit: Commit) -> None:
-        """A new branch, tag or pull request. 400 for an invalid name, 409 where it exists: it never moves."""
+        """A new branch, tag or pull request. 400 for an invalid name, 409 if it exists: it never moves."""
         if not check_ref_format(ref.encode()):
             raise HubError(400, f"Invalid reference name: {ref}")
         if not self.git.refs.add_if_new(ref.encode(), commit.id):
@@ -120,7 +120,7 @@ class Repository:
     # --- reading
 
     def entries(self, commit: Commit) -> dict[str, Entry]:
-        """Path → file or directory; the root has the empty path. Sizes are of the content, not a pointer."""
+        """Path → file or directory; the root's path is empty. Sizes are of the content, not of a pointer."""
         if commit.id not in self._entries:
             below = iter_tree_contents(self.git.object_store, commit.tree, include_trees=True)
             found = [self._entry(item.path.decode(), item.mode, item.sha) for item in below]
@@ -148,21 +148,21 @@ class Repository:
         return [each for each in found if recursive or "/" not in each["path"].removeprefix(start)]
 
     def content(self, file: Entry) -> Path:
-        """A plain file with the content, to be sent whole or in ranges."""
+        """The plain file with the content, to be sent whole or in ranges."""
         return self._content / etag(file)
 
     def read(self, commit: Commit, path: str) -> bytes:
-        """The content of a file, nothing if it isn't there."""
+        """The content of a file; empty if it isn't there."""
         file = self.entries(commit).get(path)
         return self.content(file).read_bytes() if file else b""
 
     def history(self, commit: Commit, path: str | None = None) -> Iterator[Commit]:
-        """The commits from this one back to the first; of a path, those that changed it."""
+        """The commits from this one back to the first; with a path, only those that changed it."""
         walker = self.git.get_walker([commit.id], paths=[path.encode()] if path else None)
         return (step.commit for step in walker)
 
     def export(self, commit: Commit, destination: Path) -> None:
-        """Check a commit out into a new folder, LFS content in place of pointers."""
+        """Check a commit out into a new folder, with LFS content instead of pointers."""
         for path, entry in self.entries(commit).items():
             if entry["type"] == "directory":
                 (destination / path).mkdir()
@@ -200,7 +200,7 @@ class Repository:
             return made
 
     def _changes(self, key: str, value: dict[str, Any], head: Commit | None) -> dict[str, bytes | None]:
-        """Path → the blob that will be there, None where nothing will be."""
+        """Path → its new blob, or None if it is deleted."""
         path = value["path"]
         if "\\" in path or FORBIDDEN_PARTS & set(path.rstrip("/").split("/")):
             raise HubError(422, f"Invalid path in repository: {path}")
@@ -241,17 +241,17 @@ class HubStorage:
         self._repositories[repository.kind, repository.id.lower()] = repository
 
     def find(self, kind: str, repo_id: str) -> Repository | None:
-        """A repository by its id, in any case."""
+        """A repository by its id; case does not matter."""
         return self._repositories.get((kind, repo_id.lower()))
 
     def create(self, kind: str, repo_id: str, author: str, meta: dict[str, Any]) -> tuple[Repository, bool]:
-        """A repository with the Hub's first commit; and whether it is new."""
+        """A repository, with the Hub's initial commit if it is new; and whether it is."""
         with self._lock:
             existing = self.find(kind, repo_id)
             if existing is not None:
                 return existing, False
             folder = self.root / kind / repo_id.lower().replace("/", "__")
-            shutil.rmtree(folder, ignore_errors=True)  # left behind by a creation that was cut short
+            shutil.rmtree(folder, ignore_errors=True)  # left behind by an interrupted creation
             (folder / "git").mkdir(parents=True)
             Repo.init_bare(str(folder / "git"), default_branch=b"main").close()
             meta = meta | {"kind": kind, "id": repo_id, "createdAt": iso(time.time())}
@@ -263,14 +263,14 @@ class HubStorage:
             return made, True
 
     def delete(self, repository: Repository) -> None:
-        """Delete a repository; the content of its files stays, as others may share it."""
+        """Delete a repository; the content of its files stays, because others may share it."""
         del self._repositories[repository.kind, repository.id.lower()]
         (repository.folder / "meta.json").unlink()
         repository.git.close()
         shutil.rmtree(repository.folder, ignore_errors=True)
 
     async def receive(self, sha256: str, chunks: AsyncIterable[bytes]) -> None:
-        """Store an LFS upload; 400 if its content isn't what its name says."""
+        """Store an LFS upload; 400 if its content does not match its name."""
         digest = hashlib.sha256()
         with tempfile.NamedTemporaryFile(dir=self.content) as file:
             async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""The Hub's routes that add content: preupload, LFS, commits, pull requests, and the check of a README."""
+"""The Hub's routes that add content: preupload, LFS, commits, pull requests, README check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ api = APIRouter()
 
 @api.post(REPO + "/preupload/{revision}")
 def preupload(call: Asked, payload: Json) -> Json:
-    """How each file is to come, whether it is ignored, and what is there now."""
+    """How each file should be uploaded, whether it is ignored, and what is there now."""
     repository, commit = call.repository, call.commit
     branch_to_change(call)
     attributes = parse_git_attributes(io.BytesIO(repository.read(commit, ".gitattributes")))
@@ -48,8 +48,8 @@ def preupload(call: Asked, payload: Json) -> Json:
 @api.post(LFS_BATCH)
 @api.post("/{kind}" + LFS_BATCH)
 def lfs_batch(call: Asked, payload: Json) -> Json:
-    """Where to upload large files; no action for those that are here already."""
-    assert call.repository  # refuses whoever may not upload
+    """Where to upload large files; no action for those that are stored already."""
+    assert call.repository  # refuses users who may not upload
     objects = []
     for each in payload["objects"]:
         answer = {"oid": each["oid"], "size": each["size"]}
@@ -61,7 +61,7 @@ def lfs_batch(call: Asked, payload: Json) -> Json:
 
 @api.put("/_lfs/{oid}")
 async def lfs_upload(request: Request, oid: str) -> None:
-    """The content of a large file. Without a token, as at the Hub: only its sha256 lets it in."""
+    """Receive a large file. As on the Hub it needs no token, only the right sha256."""
     await request.app.state.storage.receive(oid, request.stream())
 
 
@@ -88,7 +88,7 @@ def parse_operations(body: bytes) -> tuple[Json, list[Json]]:
 
 @api.post(REPO + "/commit/{revision}")
 def commit(call: Asked, body: Annotated[bytes, Body()]) -> Json:
-    """One atomic commit; with `create_pr` on a new pull request. 412 if `parentCommit` isn't the head."""
+    """One atomic commit, with `create_pr` to a new pull request. 412 if `parentCommit` isn't the head."""
     repository, ref = call.repository, branch_to_change(call)
     header, operations = parse_operations(body)
     answer = {}
@@ -105,7 +105,7 @@ def commit(call: Asked, body: Annotated[bytes, Body()]) -> Json:
 
 
 def open_pull_request(repository: Repository, base: str) -> int:
-    """The number of a new pull request, which is no more than a ref of its own."""
+    """Open a pull request, which here is only a ref; returns its number."""
     with repository.lock:
         number = len(repository.git.refs.subkeys(b"refs/pr")) + 1
         repository.create_ref(f"refs/pr/{number}", repository.resolve(base))
@@ -120,7 +120,7 @@ def create_pull_request(call: Asked) -> Json:
 
 @api.get(REPO + "/discussions/{number}")
 def pull_request(call: Asked) -> Json:
-    """What the client wants to know of a pull request."""
+    """The details of a pull request that the client asks for."""
     repository = call.repository
     answer = {"num": int(call.part("number")), "title": "", "status": "open", "isPullRequest": True}
     answer |= {"createdAt": repository.meta["createdAt"], "changes": {"base": "refs/heads/main"}}

@@ -1,8 +1,8 @@
-"""`python -m rehearsal.image_check IMAGE`: what a built image holds, and the rehearsal with the image in it.
+"""`python -m rehearsal.image_check IMAGE`: inspects a built image and runs the rehearsal with it.
 
-Needs root, buildah (to mount the image) and runc (to run it as an engine would): as user 1000, without
-capabilities or new privileges, on a root file system that is read-only but for the folder of runs, the cache
-and /tmp.
+Needs root, buildah to mount the image, and runc to run it as an engine would: as user 1000, without
+capabilities or new privileges, on a root file system that is read-only except for the folder of runs, the
+cache and /tmp.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from .__main__ import console, play
 from .world import RETRAIN_SPACE, World, read_grievances
 
 USER = 1000
-RUNS = "/app/runs"  # RUN_DIR, where nothing else is set
+RUNS = "/app/runs"  # the default RUN_DIR
 TOOLS = {"gcc", "cc", "g++", "c++", "clang", "ld", "make", "git"}
 PRIVATE = re.compile(r"\.env(\..*)?|\.netrc|\.git|\.pypirc|id_[a-z0-9]+|.*\.pem|token|credentials")
 WITH_CREDENTIALS = re.compile(r"://[^\s/@]+@")
@@ -44,7 +44,7 @@ DEVICES = [
 
 @dataclass
 class Image:
-    """A built image: its root folder, its configuration as an engine reads it, and how it was built."""
+    """A built image: its root folder, its configuration, and the history of its build."""
 
     root: Path
     config: dict[str, Any]
@@ -52,7 +52,7 @@ class Image:
     containers: list[str] = field(default_factory=list)
 
     def container(self, folder: Path, variables: Mapping[str, str]) -> list[str]:
-        """The command that runs the image; `folder` gets its writable folders."""
+        """The command that runs the image; its writable folders are made in `folder`."""
         environment = dict(pair.split("=", 1) for pair in self.config["Env"])
         kept = {RUNS: folder / "runs", f"{environment['HOME']}/.cache": folder / "cache"}
         for source in kept.values():
@@ -91,7 +91,7 @@ class Image:
 
 @contextlib.contextmanager
 def mounted(name: str) -> Iterator[Image]:
-    """An image in buildah's storage, mounted; nothing of it is left running at the end."""
+    """An image in buildah's storage, mounted; its containers are removed at the end."""
     work = _output("buildah", "from", "--pull-never", name)
     about = json.loads(_output("buildah", "inspect", "--type", "image", name))["Docker"]
     image = Image(Path(_output("buildah", "mount", work)), about["config"], json.dumps(about["history"]))
@@ -108,7 +108,7 @@ def _output(*command: str) -> str:
 
 
 def faults_of(image: Image) -> Iterator[str]:
-    """What should not be in the image, one line each."""
+    """What should not be in the image, one line for each."""
     if image.config["User"] != str(USER):
         yield f"it runs as {image.config['User'] or 'root'}"
     if holds_secret(str(image.config)) or holds_secret(image.history):
@@ -136,12 +136,12 @@ def faults_of(image: Image) -> Iterator[str]:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether something in it looks like a token, or like an address with credentials."""
+    """Whether the text contains something like a token, or an address with credentials."""
     return Redactor()(text) != text or WITH_CREDENTIALS.search(text) is not None
 
 
 def weights_of(image: Image) -> dict[str, int]:
-    """Megabytes: the whole, and its heaviest packages."""
+    """Megabytes of the whole image and of its largest packages."""
     packages = next(image.root.glob("usr/local/lib/python3*/site-packages"))
     each = {path.name: _megabytes(path) for path in packages.iterdir() if path.is_dir()}
     heaviest = sorted(each, key=lambda name: each[name], reverse=True)[:8]
@@ -153,7 +153,7 @@ def _megabytes(folder: Path) -> int:
 
 
 def refuses_bad_settings(image: Image, folder: Path) -> bool:
-    """Without its settings it should end with 2 and name them."""
+    """Whether it exits with 2 without its settings, and names them."""
     done = subprocess.run(image.container(folder, {}), capture_output=True, text=True, timeout=100)
     console.print(
         f"   exit code {done.returncode}: {done.stdout.strip() or done.stderr.strip()}", markup=False
@@ -162,7 +162,7 @@ def refuses_bad_settings(image: Image, folder: Path) -> bool:
 
 
 def rehearse(image: Image, root: Path) -> bool:
-    """The rehearsal with the image as its retrain Space, and the image's own health check meanwhile."""
+    """Run the rehearsal with the image as its retrain Space, and the image's own health check meanwhile."""
     health: list[int] = []
     asking: list[threading.Thread] = []
 
@@ -189,10 +189,10 @@ def rehearse(image: Image, root: Path) -> bool:
 
 
 def main(name: str) -> int:
-    """0: the image is as it should be; 1: it is not, and why."""
+    """0: the image is as it should be; 1: it is not, and the output says why."""
     logging.disable(logging.WARNING)
     folder = tempfile.mkdtemp(prefix="image_check_")
-    os.chdir(folder)  # what the rehearsal writes would belong to root
+    os.chdir(folder)  # in a clone, the rehearsal's files would belong to root
     root = Path("rehearsal_run").resolve()
     root.mkdir()
     with mounted(name) as image:

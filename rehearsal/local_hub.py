@@ -1,4 +1,4 @@
-"""A Hub on loopback that the official clients can't tell from the real one, and its command line.
+"""A Hub on loopback that looks to the official clients like the real one, and its command line.
 
     python -m rehearsal.local_hub --port 8080 --root DIR --users users.json [--host-spaces]
 
@@ -28,8 +28,8 @@ from .space_host import SpaceHost
 class LocalHub:
     """A local Hub in a thread of this process, for tests: `HfApi(endpoint=hub.url, token=...)`.
 
-    Repositories lie below `root`; a new LocalHub on the same root goes on. `users` are by token.
-    `host_spaces` really runs Spaces; closing ends them. Otherwise their stages are pretended.
+    Repositories are kept in `root`; a new LocalHub on the same root has them again. `users` are by token.
+    With `host_spaces` Spaces really run, until the Hub is closed. Otherwise their stages are simulated.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Made-up grievances in Nepali, romanised Nepali and English, for playing the whole job on one machine.
 
 A small grammar over the phrases of sample_phrases.toml: openings, places, times, issues, severities, asides
-and closings, each in three languages. No line is taken from a real complaint. What makes real data hard is in
-it on purpose: misspellings, mixed languages, words of another department, "no danger", an urgency that nobody
-spells out, labels that annotators disagree on, texts sent twice.
+and closings, each in three languages. No line is taken from a real complaint. It deliberately has what makes
+real data hard: misspellings, mixed languages, words of another department, "no danger", urgency that is not
+spelt out, labels that annotators disagree on, texts sent twice.
 """
 
 import random
@@ -18,17 +18,17 @@ DEPARTMENT_SHARES = {
     "Infrastructure, Utilities & Natural Resources": 35,
     "Security & Law Enforcement": 18,
 }
-LABEL_NOISE = 0.055  # annotators disagree: a neighbouring urgency, any other department
+LABEL_NOISE = 0.055  # annotators disagree: a neighbouring urgency, or any other department
 REPEATS = 0.015  # sent twice, half of them with other case and spacing
-UNMARKED = 0.12  # nothing but the issue tells how urgent it is
+UNMARKED = 0.12  # only the issue itself shows how urgent it is
 ASIDES = 0.35  # a sentence in another department's words
-SECOND_ISSUES = 0.05  # another department's issue in passing: the one with a place and a time counts
+SECOND_ISSUES = 0.05  # mentions another department's issue: the one with place and time counts
 CODE_MIXING = 0.08  # of the phrases, in another of the three languages
 MISSPELLING = 0.12
 
 LANGUAGES = ("ne", "romanised", "en")
 NEPALI_DIGITS = str.maketrans("0123456789", "०१२३४५६७८९")
-# As people really spell: short and long vowels, s and sh, b and v are mixed up in both scripts.
+# As people really spell: both scripts mix up short and long vowels, s and sh, b and v.
 VARIANTS = {
     "ne": "ी>ि ू>ु ँ> श>स व>ब ण>न",
     "romanised": "aa>a chh>ch sh>s bha>va ee>i ph>f dh>d",
@@ -37,7 +37,7 @@ VARIANTS = {
 
 
 def make_grievances(count: int = 2400, seed: int = 42) -> list[dict]:
-    """`count` rows of grievance, urgency and department (label names), the same ones for the same seed."""
+    """`count` rows of grievance, urgency and department (label names); the same seed gives the same rows."""
     rng, phrases = random.Random(seed), _phrases()
     rows: list[dict] = []
     while len(rows) < count:
@@ -79,7 +79,7 @@ def split_grievances(rows: list[dict], seed: int = 42, label: str = "urgency") -
 
 
 def normalise(text: str) -> str:
-    """What makes two texts the same one: case, white space and compatible characters do not count."""
+    """The form in which equal texts are equal: ignores case, white space and compatible characters."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

@@ -1,9 +1,9 @@
-"""Runs the Spaces of the local Hub as real processes, the way a container of them would run.
+"""Runs the local Hub's Spaces as real processes, much as their containers would run.
 
-A (re)start checks the repository's main out into a fresh folder and starts the CMD of its Dockerfile with an
-environment of its own. Nothing is built: the image's packages are those of this interpreter. The Dockerfile's
-HOME is replaced by a fresh folder, as the image's home isn't on this machine. A Space may be given a
-container to run in instead. It knows nothing of HTTP.
+A (re)start checks out the repository's main into a fresh folder and starts the CMD of its Dockerfile with an
+environment of its own. Nothing is built: the packages are those of this interpreter. The Dockerfile's HOME
+is replaced by a fresh folder, because the image's home isn't on this machine. A Space may also be given a
+container to run in. This module knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from typing import Any
 
 from .hub_storage import HubStorage, Repository, iso
 
-PORTS = range(20_000, 32_000)  # below the ports that the system hands to outgoing connections
+PORTS = range(20_000, 32_000)  # below the ports that the system uses for outgoing connections
 POLL_SECONDS = 0.05
-ANSWER_SECONDS = 0.2  # a Space that asks for its own end gets its answer before the SIGTERM
+ANSWER_SECONDS = 0.2  # a Space that pauses itself gets its answer before the SIGTERM
 # From a Space's variables to the command that starts a container with them.
 Container = Callable[[Mapping[str, str]], list[str]]
 START_FILES = {"docker": "Dockerfile", "static": "index.html"}
 
 
 class Space:
-    """One Space: what it is meant to do, and what it does.
+    """One Space: its desired state, and its actual one.
 
-    Anybody may `wish` something, and doesn't wait for it. One thread carries out the latest wish; it alone
+    Any thread may `wish` for a stage, without waiting. One worker thread carries out the latest wish; only it
     starts, watches and ends the process.
     """
 
@@ -69,7 +69,7 @@ class Space:
         self.worker.start()
 
     def runtime(self) -> dict[str, Any]:
-        """The runtime, as the Hub's API shows it."""
+        """The runtime in the form of the Hub's API."""
         hardware = self.settings["hardware"] or "cpu-basic"
         return {
             "stage": self.stage,
@@ -82,7 +82,7 @@ class Space:
         }
 
     def wish(self, stage: str) -> None:
-        """From now on the Space is to be PAUSED, or (re)built and run: BUILDING."""
+        """From now on the Space should be PAUSED; or, with BUILDING, be (re)built and run."""
         with self._lock:
             self.settings["paused"] = stage == "PAUSED"
             self.repository.save()
@@ -95,11 +95,11 @@ class Space:
             self._wishes.put(self.stage)
 
     def changed(self) -> None:
-        """A commit or another setting: save it and start anew, unless the Space is paused."""
+        """After a commit or a changed setting: save, and restart unless the Space is paused."""
         self.wish("PAUSED" if self.settings["paused"] else "BUILDING")
 
     def stop(self) -> None:
-        """The last wish of all: end the process and the worker, and leave everything else as it is."""
+        """The last wish: end the process and the worker, and leave everything else as it is."""
         self._wishes.put("STOPPED")
 
     # --- carrying it out, in the worker's thread
@@ -117,7 +117,7 @@ class Space:
                 self._start()
 
     def _arrive(self, stage: str, error: str = "") -> None:
-        """Show what has become of the latest wish."""
+        """Show the result of the latest wish, unless there is a newer one."""
         with self._lock:
             if self._wishes.empty():
                 self.stage, self._error = stage, error
@@ -156,7 +156,7 @@ class Space:
             self._arrive("BUILD_ERROR", str(error))
 
     def _bare_environment(self, image: list[tuple[str, str]], home: Path) -> dict[str, str]:
-        """What the image would give the process; nothing of the host's own is in it."""
+        """The environment that the image would give the process, without anything from the host's."""
         path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         environment = {"PATH": path, "LANG": "C.UTF-8", "HOME": str(home)}
         for key, value in image:
@@ -179,7 +179,7 @@ class Space:
         }
 
     def _watch(self) -> None:
-        """See what has become of the process, or of the pretence of one."""
+        """Check on the process, or advance the simulated one."""
         if self._pretended_build is not None:
             if self.stage == "BUILDING" and time.monotonic() - self._wished_at > self._pretended_build:
                 self._arrive("RUNNING")
@@ -200,7 +200,7 @@ class Space:
         self._reap(self.process)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
-        """As with a container, whatever the process started ends with it."""
+        """End everything that the process started along with it, as a container does."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         self.exit_code = process.wait()
@@ -208,10 +208,10 @@ class Space:
 
 
 class SpaceHost:
-    """The Spaces of a storage. `grace_seconds` lie between SIGTERM and SIGKILL.
+    """The Spaces of a storage. `grace_seconds` is the time between SIGTERM and SIGKILL.
 
-    With a `pretended_build` no process is started: a Space builds for so many seconds, and then seems to run.
-    A Space whose id is in `containers` before it is first started runs in a container.
+    With a `pretended_build` no process is started: a Space seems to build for that many seconds, then to run.
+    A Space whose id is in `containers` before its first start runs in that container.
     """
 
     def __init__(self, storage: HubStorage, pretended_build: float | None, grace_seconds: float) -> None:
@@ -239,25 +239,25 @@ class SpaceHost:
         space.worker.join()
 
     def close(self) -> None:
-        """End every process that this host started, and wait for that."""
+        """End every process that this host started, and wait until they are gone."""
         for space in self._spaces.values():
             space.stop()
         for space in self._spaces.values():
             space.worker.join()
 
     def exit_code(self, space_id: str) -> int | None:
-        """The exit code of the latest run that ended (negative: the signal), None before the first end."""
+        """The exit code of the last process that ended (negative: a signal); None if none has."""
         return self.space(space_id).exit_code
 
     def log_path(self, space_id: str) -> Path:
-        """The file that the latest run writes stdout and stderr to."""
+        """The file with stdout and stderr of the latest process."""
         log = self.space(space_id).log
         if log is None:
             raise FileNotFoundError(f"{space_id} has not been started yet")
         return log
 
     def wait_stage(self, space_id: str, stages: Collection[str], timeout: float = 60.0) -> str:
-        """Wait until a Space is in one of the stages, and return it; TimeoutError otherwise."""
+        """Wait until a Space is in one of the stages, and return it; or raise TimeoutError."""
         space, deadline = self.space(space_id), time.monotonic() + timeout
         while (stage := space.stage) not in stages:
             if time.monotonic() > deadline:
@@ -266,7 +266,7 @@ class SpaceHost:
         return stage
 
     def wait_exit(self, space_id: str, timeout: float = 60.0) -> int | None:
-        """Wait until no process of a Space is left, and return the exit code of the last."""
+        """Wait until a Space has no process, and return the exit code of the last."""
         space, deadline = self.space(space_id), time.monotonic() + timeout
         while space.process is not None:
             if time.monotonic() > deadline:
@@ -276,7 +276,7 @@ class SpaceHost:
 
 
 def new_space_settings(payload: dict[str, Any]) -> dict[str, Any]:
-    """What is recorded of a Space, from the request that creates it. Its port stays the same for ever."""
+    """The settings of a new Space, from the request that creates it. Its port never changes."""
     values = {
         kind: {each["key"]: {**each, "updatedAt": iso(time.time())} for each in payload.get(kind) or []}
         for kind in ("secrets", "variables")
@@ -298,7 +298,7 @@ def parse_dockerfile(text: str) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
+    """Whether a process listens on this port of the machine."""
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0

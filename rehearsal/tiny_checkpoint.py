@@ -1,7 +1,7 @@
 """A tiny XLM-RoBERTa with random weights, in the layout of the real one: a rehearsal trains it in seconds.
 
-It knows nothing of labels: the head is fresh, as with the real base checkpoint. The same texts and seed write
-the same bytes, so that a rehearsal can be compared with the one before.
+It has no labels: like the real base checkpoint it gets a new head. The same texts and seed give the same
+bytes, so that two rehearsals can be compared.
 """
 
 import json
@@ -29,7 +29,7 @@ def make_checkpoint(folder: Path, texts: list[str], seed: int = 42, vocab_size: 
         type_vocab_size=1,
         hidden_dropout_prob=0.05,
         attention_probs_dropout_prob=0.05,
-        initializer_range=0.08,  # the usual 0.02 is for wide layers; this narrow model would learn too slowly
+        initializer_range=0.08,  # the usual 0.02 suits wide layers; this narrow model would learn too slowly
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -40,9 +40,9 @@ def make_checkpoint(folder: Path, texts: list[str], seed: int = 42, vocab_size: 
 
 
 def _train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A unigram model over ▁-marked words, as SentencePiece makes them, with the ids of the real XLM-R.
+    """A unigram model over words with a leading ▁, as in SentencePiece; special ids are those of XLM-R.
 
-    The trainer visits rare characters in hash order, which shows in their scores: they get one score here.
+    The trainer visits rare characters in hash order, which changes their scores: here they all get the same.
     """
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()

@@ -1,6 +1,6 @@
 """A small city on one machine: a Hub with a data set, a base checkpoint, an inference and a retrain Space.
 
-Everything is put there with the official client, as a person would on the real Hub.
+Everything is created with the official client, as on the real Hub.
 """
 
 import csv
@@ -26,7 +26,7 @@ INFERENCE_SPACE, RETRAIN_SPACE = "city/grievance-inference", "city/grievance-ret
 
 
 class World:
-    """The city's repositories and Spaces; a context manager that ends all of it."""
+    """The city's repositories and Spaces, as a context manager that shuts them down."""
 
     def __init__(self, root: Path, label: str, labels: str = "") -> None:
         self.root, self.label, self.labels = root, label, labels
@@ -61,7 +61,7 @@ class World:
 
     def create_spaces(self, settings: Mapping[str, str]) -> None:
         """Create both Spaces, paused; `settings` are further variables of the retrain Space."""
-        # Its address has to be known before the retrain Space is set up.
+        # Its address must be known before the retrain Space is set up.
         self.api.create_repo(INFERENCE_SPACE, repo_type="space", space_sdk="docker", private=True)
         self.api.pause_space(INFERENCE_SPACE)
         for step in plan(self.api, self.retrain_settings() | {"HF_TOKEN": TOKEN} | dict(settings)):
@@ -86,7 +86,7 @@ class World:
         )
 
     def domain(self, space_id: str) -> str:
-        """Where a Space answers, as the Hub tells it."""
+        """The address of a Space, as the Hub reports it."""
         return str(self.api.get_space_runtime(space_id).raw["domains"][0]["domain"])
 
 
@@ -97,7 +97,7 @@ def push_splits(
     version_tag: str,
     types: Mapping[str, pa.DataType] | None = None,
 ) -> None:
-    """Commit the splits as Parquet and tag the commit; `types` override what pyarrow infers of a column."""
+    """Commit the splits as Parquet and tag the commit; `types` overrides the types that pyarrow infers."""
     api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
     operations = []
     for name, rows in splits.items():
@@ -132,7 +132,7 @@ def first_and_second_version(
 
 
 def chosen_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What a person's environment may set for the retrain Space: its training and decision settings."""
+    """The training and decision settings of the retrain Space that the environment may change."""
     names = (
         "NUM_TRAIN_EPOCHS TRAIN_BATCH_SIZE EVAL_BATCH_SIZE LEARNING_RATE WEIGHT_DECAY EVAL_STEPS FOCAL_GAMMA "
         "EARLY_STOPPING_PATIENCE FOCAL_ALPHA MAX_LENGTH SEED DEPLOYED_SAMPLE_SIZE DECISION_THRESHOLD "

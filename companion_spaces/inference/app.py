@@ -1,7 +1,7 @@
 """Serves one version of a text classifier from the Hugging Face Hub: /predict, /health, /retrain.
 
-The port opens at once and the model loads behind it; /health reports what is loaded, not what is on the Hub.
-Texts and secrets are never logged. Which version, and its predictions: `served_model`.
+The port opens at once, before the model is loaded; /health reports what is loaded, not what is on the Hub.
+Texts and secrets are never logged. `served_model` chooses the version and makes the predictions.
 """
 
 import hmac
@@ -49,7 +49,7 @@ audit = logging.getLogger("inference.audit")
 
 
 class Settings(BaseModel):
-    """What the environment says, under the same names. Neither its `repr` nor an error shows a value."""
+    """The environment's variables, under the same names. Neither `repr` nor an error shows a value."""
 
     model_config = ConfigDict(alias_generator=str.upper, frozen=True, hide_input_in_errors=True)
 
@@ -64,7 +64,7 @@ class Settings(BaseModel):
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
-        """An empty value is an absent one. ValueError tells all that is wrong."""
+        """Empty means unset. Raises a ValueError that names everything that is wrong."""
         return cls.model_validate({name: text.strip() for name, text in environ.items() if text.strip()})
 
     @model_validator(mode="after")
@@ -121,7 +121,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/", responses=documented["health"])
     @app.get("/health", responses=documented["health"])
     async def health(response: Response) -> dict[str, str | None]:
-        """200 and the version that is loaded, or 503 while it is loading."""
+        """200 and the loaded version, or 503 while it is loading."""
         classifier = app.state.classifier
         response.status_code = 200 if classifier else 503
         return {
@@ -135,7 +135,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def predict(
         request: Request, body: Annotated[Grievances, Body(openapi_examples=documented["grievances"])]
     ) -> Prediction | list[Prediction]:
-        """A prediction for a text; a list of them, in order, for a list. Texts are cut at 512 tokens."""
+        """A prediction for a text, or a list of them for a list. Texts are cut at 512 tokens."""
         classifier = app.state.classifier
         if classifier is None:
             raise HTTPException(503, "the model is still loading", {"Retry-After": "5"})
@@ -150,12 +150,12 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.retrain_trigger_token and settings.retrain_space_id and settings.hf_token:
         space_id = settings.retrain_space_id
         hub = HfApi(token=settings.hf_token.get_secret_value())
-        one_restart = threading.Lock()  # of two callers the second one sees what the first one did
+        one_restart = threading.Lock()  # the second of two callers sees what the first did
         for_trigger = bearer_of(settings.retrain_trigger_token)
 
         @app.post("/retrain", status_code=202, dependencies=for_trigger, responses=documented["retrain"])
         def retrain() -> dict[str, str]:
-            """Restart the Space that retrains the model, unless a run is on."""
+            """Restart the Space that retrains the model, unless a run is under way."""
             try:
                 with one_restart:
                     stage = hub.get_space_runtime(space_id).stage
@@ -164,14 +164,14 @@ def create_app(settings: Settings) -> FastAPI:
                     log.info("restarting %s, which is %s", space_id, stage)
                     return {"space_id": space_id, "stage": hub.restart_space(space_id).stage}
             except (httpx.HTTPError, ValueError) as error:
-                cause = type(error).__name__  # its message may say more than a caller should read
+                cause = type(error).__name__  # its message may contain more than a caller should read
                 raise HTTPException(502, f"the Hub did not restart {space_id} ({cause})") from None
 
     return app
 
 
 def bearer_of(token: SecretStr | None) -> list[Any]:
-    """Dependencies that let in nobody but the bearer of the token; none without a token."""
+    """Dependencies that require the bearer token; none without a token."""
     if token is None:
         return []
     wanted = token.get_secret_value().encode()
@@ -186,7 +186,7 @@ def bearer_of(token: SecretStr | None) -> list[Any]:
 
 
 def record(texts: list[str], answers: list[dict[str, Any]], version: Version, key: SecretStr) -> None:
-    """A JSON line for each text, which is in it as a keyed hash: without the key it can't be guessed."""
+    """Log a JSON line for each text, with its keyed hash: without the key it can't be guessed."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     for text, answer in zip(texts, answers, strict=True):
         line = {
@@ -201,7 +201,7 @@ def record(texts: list[str], answers: list[dict[str, Any]], version: Version, ke
 
 
 def main() -> int:
-    """Serve until stopped; 1 when the model can't be loaded, 2 when the settings are wrong."""
+    """Serve until stopped; returns 1 if the model can't be loaded, 2 if the settings are wrong."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger(httpx.__name__).setLevel(logging.WARNING)
     audit.addHandler(logging.StreamHandler(sys.stdout))

@@ -1,16 +1,16 @@
-"""How many requests are taken at a time. Knows nothing of what they ask."""
+"""Limits how many requests are accepted at a time. Knows nothing of their content."""
 
 import anyio
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_IN_FLIGHT = 32  # each may hold a body of some megabytes, and waits for those before it
+MAX_IN_FLIGHT = 32  # each may hold a body of several megabytes while it waits for the others
 SECONDS_WITHOUT_A_BYTE = 10
 
 
 class InFlightLimit:
-    """ASGI middleware: a POST too many is answered 503; a client that stops sending gives its place up."""
+    """ASGI middleware: one POST too many gets 503; a client that stops sending loses its place."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,6 +1,6 @@
-"""Which version of a model is served, where it comes from, and what it predicts.
+"""The served version of a model: which one it is, where it comes from, and its predictions.
 
-It knows nothing of requests or the environment.
+Knows nothing of requests or the environment.
 """
 
 import json
@@ -19,9 +19,9 @@ from huggingface_hub.utils import httpx
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 MAX_TOKENS = 512
-BATCH_SIZE = 16  # texts of like length together: 64 long ones at once would take gigabytes
+BATCH_SIZE = 16  # texts of similar length: 64 long ones at once would take gigabytes
 NOT_SERVED = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.h5", "*.msgpack", "*.onnx", "*.py", "checkpoint-*/*"]
-# v{YYYYMMDD}_{HHMMSS}, and a time that a clock can show
+# v{YYYYMMDD}_{HHMMSS}, with a possible date and time
 VERSION_TAG = re.compile(
     r"v\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])_([01]\d|2[0-3])[0-5]\d[0-5]\d", re.ASCII
 )
@@ -31,14 +31,14 @@ log = logging.getLogger("inference")
 
 @dataclass(frozen=True)
 class Version:
-    """A commit of the model repository, and the version tag that names it, if one does."""
+    """A commit of the model repository, and its version tag, if it has one."""
 
     tag: str | None
     sha: str
 
 
 def newest_version(tags: list[str]) -> str | None:
-    """The version tag with the latest time in its name; the Hub's own order means nothing."""
+    """The version tag with the latest time in its name; the Hub's own order is arbitrary."""
     return max(filter(VERSION_TAG.fullmatch, tags), default=None)
 
 
@@ -55,7 +55,7 @@ class Classifier:
 
     @torch.inference_mode()
     def predict(self, texts: list[str]) -> list[dict[str, Any]]:
-        """A label, its probability and all labels' probabilities for each text, in the order of the texts."""
+        """For each text, in order: a label, its probability, and the probabilities of all labels."""
         encoded = [self.tokenizer(text, truncation=True, max_length=MAX_TOKENS) for text in texts]
         by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i]["input_ids"]))
         answers: dict[int, dict[str, Any]] = {}
@@ -70,9 +70,9 @@ class Classifier:
 
 
 def load_classifier(repo: str, wanted: str | None, token: str | None) -> Classifier:
-    """The wanted revision (the newest version tag, or main, unless given) with a first prediction made.
+    """Load the wanted revision (by default the newest version tag, or main) and make a first prediction.
 
-    While the Hub is away: the one served last, if it was asked for in the same way and is still in the cache.
+    If the Hub is unreachable, load the version served last, if the same was wanted and it is still cached.
     """
     memory = Path(constants.HF_HOME) / "served" / f"{repo.replace('/', '--')}.json"
     try:
@@ -92,7 +92,7 @@ def load_classifier(repo: str, wanted: str | None, token: str | None) -> Classif
 
 
 def _fetch(repo: str, wanted: str | None, token: str | None) -> tuple[Version, Path]:
-    """Resolve and download, again after a moment while the Hub is away; what it refuses is final."""
+    """Resolve and download; retry while the Hub is unreachable, but not what it refuses."""
     for pause in (1, 2, None):
         try:
             version = _resolve(HfApi(token=token or False), repo, wanted)

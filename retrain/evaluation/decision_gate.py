@@ -29,7 +29,7 @@ KAPPA_OF_A_MODEL, KAPPA_OF_A_GOOD_MODEL = 0.1, 0.5
 
 
 class Evidence(NamedTuple):
-    """The figures of a comparison. Macro F1 is over the full label set; recalls and class_rows by class id."""
+    """A comparison's figures. Macro F1 is over the full label set; recalls and class_rows are by class id."""
 
     f1_candidate: float
     f1_live: float
