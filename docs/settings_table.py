@@ -13,12 +13,12 @@ from configs import BaseConfig
 PAGE = Path(__file__).with_name("settings.md")
 BEGIN = "<!-- made by: python -m docs.settings_table --write -->"
 END = "<!-- end of the settings -->"
-# The first field of each group; the order is that of the class.
+# The first field of each group in the class, and its heading.
 GROUPS = {
-    "label": "Who and where",
     "model_checkpoint": "Training",
     "deployed_sample_size": "Decision, release, life cycle",
 }
+FIRST_GROUP = "Who and where"
 BOUNDS = {
     "minimum": "at least",
     "exclusiveMinimum": "above",
@@ -28,14 +28,20 @@ BOUNDS = {
 
 
 def table() -> str:
-    """A Markdown table for each group: name, default, meaning with choices and bounds."""
-    schema = BaseConfig.model_json_schema()
-    lines = []
-    for name, field in schema["properties"].items():
+    """A Markdown table for each group, needed settings first: name, default, meaning with its limits."""
+    schema = BaseConfig.model_json_schema(by_alias=False)
+    groups: dict[str, list[str]] = {FIRST_GROUP: []}
+    for name in schema["properties"]:
         if name in GROUPS:
-            lines += ["", f"**{GROUPS[name]}**", "", "| name | default | meaning |", "| --- | --- | --- |"]
-        default = "needed" if name in schema["required"] else _shown(field["default"])
-        lines.append(f"| `{name.upper()}` | {default} | {_meaning(field)} |")
+            groups[GROUPS[name]] = []
+        groups[list(groups)[-1]].append(name)
+    lines = []
+    for heading, names in groups.items():
+        lines += ["", f"**{heading}**", "", "| name | default | meaning |", "| --- | --- | --- |"]
+        for name in sorted(names, key=lambda name: name not in schema["required"]):
+            field = schema["properties"][name]
+            default = "needed" if name in schema["required"] else _shown(field["default"])
+            lines.append(f"| `{name.upper()}` | {default} | {_meaning(field)} |")
     return "\n".join(lines) + "\n"
 
 

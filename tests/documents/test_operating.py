@@ -2,16 +2,14 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from retrain.evaluation.comparison import save_comparison
-from retrain.hub.versions import list_versions
-from retrain.journal import Journal
 from retrain.records import Comparison, GateRules
-from retrain.reporting.history import publish_run
 from tests.conftest import LiveAPI
 from tests.documents.commands import runs
 from tests.documents.conftest import ACTIVATE, JOB_ENVIRONMENT, MODEL, SPACE, TOKEN, Clone, make_space
@@ -35,10 +33,16 @@ def two_versions(clone: Clone, yours: HfApi, live_api: LiveAPI) -> None:
         )
 
     def serves_the_newest() -> dict[str, str]:
-        newest = list_versions(yours, MODEL)[0]
-        return {"model_version": str(newest.tag), "model_revision": newest.revision}
+        tag, revision = newest_version(yours)
+        return {"model_version": tag, "model_revision": revision}
 
     live_api.about = serves_the_newest
+
+
+def newest_version(api: HfApi) -> tuple[str, str]:
+    """Its tag and its commit."""
+    tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(MODEL).tags}
+    return max(item for item in tags.items() if item[0].startswith("v2"))
 
 
 @pytest.mark.usefixtures("two_versions")
@@ -47,16 +51,20 @@ def test_the_commands_by_hand_tell_and_restore_with_the_env_file_of_the_job(
     clone: Clone, commands: list[str], yours: HfApi, tmp_path: Path
 ) -> None:
     run = a_run(tmp_path / "20250205_101000_urgency_ab12")
-    publish_run(yours, MODEL, run)
+    yours.create_branch(MODEL, branch="runs")
+    yours.upload_file(
+        path_or_fileobj=run / "run.json",
+        path_in_repo=f"{run.name}/run.json",
+        repo_id=MODEL,
+        revision="runs",
+    )
     told = clone.type(ACTIVATE, *(text.replace("RUN_FOLDER", str(run)) for text in commands))
     assert re.search(r"(?m)^v20250205_101500 +0\.9000 .*serves now$", told)
     assert "v20250129_143052 was restored as" in told
     assert re.search(rf"(?m)^{run.name} +rejected", told)
     assert re.search(r"(?m)^REJECTED$", told)
     assert "rejected" in (run / "report.html").read_text(encoding="utf-8").lower()
-    restored = yours.hf_hub_download(
-        MODEL, "model.safetensors", revision=list_versions(yours, MODEL)[0].revision
-    )
+    restored = yours.hf_hub_download(MODEL, "model.safetensors", revision=newest_version(yours)[1])
     assert Path(restored).read_text() == "v20250129_143052"
 
 
@@ -97,9 +105,20 @@ def a_run(folder: Path) -> Path:
     names = ("NORMAL", "URGENT", "HIGHLY URGENT")
     unsaid = [None] * len(labels)
     comparison = Comparison(names, "api", range(len(labels)), labels, answers, answers, *[unsaid] * 4)
-    journal = Journal.create(folder)
+    folder.mkdir()
     save_comparison(folder / "comparison.parquet", comparison, GateRules())
-    journal.write("started", label="urgency", folder=str(folder), settings={})
-    journal.write("outcome", outcome="rejected", reasons=[])
-    journal.write_run_record()
+    at = datetime(2025, 2, 5, 10, 10, tzinfo=UTC).isoformat()
+    events = [
+        {"time": at, "event": "started", "label": "urgency", "folder": str(folder), "settings": {}},
+        {"time": at, "event": "outcome", "outcome": "rejected", "reasons": []},
+    ]
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    record = {
+        "outcome": "rejected",
+        "reasons": [],
+        "started_at": at,
+        "finished_at": at,
+        "folder": str(folder),
+    }
+    (folder / "run.json").write_text(json.dumps(record))
     return folder
