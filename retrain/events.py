@@ -4,7 +4,7 @@ Some values of `records` are events by themselves: a verdict that is written to 
 "verdict". On disk an event is a JSON object of its fields, with its kind as `event` and its `time`.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Self
@@ -228,7 +228,7 @@ def event_fields(event: Any) -> dict[str, Any]:
     return values
 
 
-def parse_event(kind: type[Any], values: Any) -> Any:
+def parse_event(kind: Any, values: Any) -> Any:
     """An event of this kind from its fields; None if they are not those of one."""
     if not isinstance(values, Mapping):
         return None
@@ -243,7 +243,7 @@ def parse_event(kind: type[Any], values: Any) -> Any:
 
 
 @cache
-def _reader(kind: Hashable) -> TypeAdapter[Any]:
+def _reader(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
