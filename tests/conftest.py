@@ -41,6 +41,15 @@ USERS = {
     STRANGER: {"name": "stranger", "fullname": "Stranger", "orgs": []},
 }
 LABELS = ("NORMAL", "URGENT", "HIGHLY URGENT")
+# The settings that a run can't do without.
+NEEDED = {
+    "HF_TOKEN": "hf_secret_of_the_city_0123456789",
+    "LABEL": "urgency",
+    "DATASET_REPO_ID": "city/data",
+    "HUB_MODEL_ID": "city/model",
+    "API_ENDPOINT": "https://city-inference.hf.space/predict",
+    "SPACE_REPO_ID": "city/inference",
+}
 
 
 @pytest.fixture(scope="session")
@@ -345,3 +354,15 @@ def split_rows(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 def good_splits(unique_grievances: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Sixty rows to train on, thirty to validate, sixty to test, every class in each, no text twice."""
     return split_rows(unique_grievances)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    """The journal of a run that has failed, with hostile text in it."""
+    journal = Journal.create(tmp_path / "run")
+    journal.write("started", label="urgency", folder="x", settings={})
+    journal.write("stage", name="train")
+    for step in range(1, 6):
+        journal.write("progress", stage="train", done=step, total=10, loss=1 / step)
+        journal.write("validation", step=step, total=10, f1_macro=step / 10, loss=1.0)
+    return journal

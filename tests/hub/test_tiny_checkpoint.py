@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from rehearsal.sample_data import make_grievances
 from rehearsal.tiny_checkpoint import make_checkpoint
+from tests.conftest import SOURCE
 
 PROGRAM = """
 import sys
@@ -32,8 +33,7 @@ def checkpoint(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_the_same_texts_give_the_same_bytes_in_another_process(checkpoint: Path, tmp_path: Path) -> None:
-    root = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-c", PROGRAM, tmp_path], cwd=root, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-c", PROGRAM, tmp_path], cwd=SOURCE, capture_output=True, check=True)
     ours = {file.name: file.read_bytes() for file in checkpoint.iterdir()}
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == ours
 

@@ -18,7 +18,7 @@ from rehearsal.space_host import parse_dockerfile
 from rehearsal.world import INFERENCE_SPACE, MODEL, RETRAIN_SPACE, World
 from retrain.hub.versions import list_versions, read_metadata
 from tests.conftest import SOURCE, City, free_port
-from tests.test_release_faults import HOLD
+from tests.job.test_release_faults import HOLD
 
 FEW_STEPS = {"NUM_TRAIN_EPOCHS": "1", "LEARNING_RATE": "0.001", "OMP_NUM_THREADS": "1"}
 

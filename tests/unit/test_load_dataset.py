@@ -7,6 +7,8 @@ import pytest
 
 from load_dataset import Splits, check_splits
 from retrain.errors import DatasetError
+from tests.conftest import LABELS
+from tests.hostile_texts import HOSTILE, control_characters
 
 LABEL2ID = {"NORMAL": 0, "URGENT": 1, "HIGHLY URGENT": 2}
 
@@ -78,3 +80,27 @@ def test_a_class_that_only_leaking_rows_held_is_told_as_such() -> None:
 def test_a_missing_split_is_named() -> None:
     with pytest.raises(DatasetError, match="no split test"):
         check_splits({"train": good("a"), "eval": good("b")}, LABEL2ID, repo_id="c/d", revision="0")
+
+
+Rows = list[dict[str, Any]]
+
+
+# --- labels and names
+def fault_of(test: datasets.Dataset, rows: Rows) -> str:
+    loaded = {name: datasets.Dataset.from_list(rows) for name in ("train", "eval")} | {"test": test}
+    with pytest.raises(DatasetError) as told:
+        check_splits(loaded, {n: i for i, n in enumerate(LABELS)}, repo_id="city/data", revision="0" * 40)
+    return str(told.value)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_labels_and_columns_are_told_short_and_harmlessly(unique_grievances: Rows, name: str) -> None:
+    rows = unique_grievances[:30]
+    label = fault_of(datasets.Dataset.from_list([*rows, {"grievance": "x", "label": name}]), rows)
+    columns = [name.replace("\0", ""), *map(str, range(50))]  # Arrow ends a name at NUL
+    column = fault_of(datasets.Dataset.from_dict({each: ["x"] for each in columns}), rows)
+    assert "has 1 row (number 30, from 0) with an unknown label" in label
+    assert "has no column grievance or label (it has " in column
+    for told in (label, column):
+        assert control_characters(told) | set(told) & {"\n", "\u2028"} == set()
+        assert len(told) < 400

@@ -1,25 +1,17 @@
-"""What people get: a mail over real SMTP, a message to a real webhook, a report; what they may not see."""
+"""What people get of a whole run: a mail over real SMTP, a message to a real webhook, a report."""
 
 import html
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from huggingface_hub import HfApi
 
-from rehearsal.local_hub import LocalHub
-from retrain.journal import Journal
-from retrain.reporting.history import publish_run
-from retrain.reporting.notification import notify, warnings_before
-from retrain.reporting.report import write_report
-from tests.conftest import CITY, USERS, City, free_port
+from tests.conftest import City, free_port
 
 Splits = dict[str, list[dict[str, Any]]]
 
@@ -101,34 +93,6 @@ def test_a_space_that_is_not_paused_is_told_in_a_message_of_its_own(
     ]
 
 
-def test_a_service_that_hangs_or_refuses_is_left_behind_and_named() -> None:
-    """It takes the connection, and sends a byte now and then, for ever."""
-    stop = threading.Event()
-
-    def drip(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        with connection:
-            while not stop.wait(0.2):
-                connection.sendall(b"H")
-
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.1", 0)) as closed:
-        threading.Thread(target=drip, args=(listener,), daemon=True).start()
-        hanging, refusing = (f"json://127.0.0.1:{s.getsockname()[1]}/token" for s in (listener, closed))
-        closed.close()
-        failures = notify([hanging, refusing], "title", "body", good=True, patience=6)
-        stop.set()
-    assert "number 1 of NOTIFY_URLS (json): no answer in 6 seconds" in failures[0]
-    assert "number 2 of NOTIFY_URLS (json): it was refused or not reached" in failures[1]
-    assert "token" not in str(failures)
-
-
-def test_mail_from_a_space_is_warned_about_at_the_start() -> None:
-    urls = ["slack://a/b/c", "mailto://user:pass@example.org"]
-    assert "lets no SMTP out" in warnings_before(urls, on_a_space=True)[0]
-    assert warnings_before(urls, on_a_space=False) == []
-    assert warnings_before(urls[:1], on_a_space=True) == []
-
-
 def test_the_report_of_a_run_shows_texts_only_if_asked_to(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
     city.serve_newest()
@@ -147,49 +111,3 @@ def test_the_report_of_a_run_shows_texts_only_if_asked_to(city: City, good_split
             assert not [row for row in good_splits["test"] if row["grievance"] in kept]
     assert not shown["false"]
     assert shown["true"]
-
-
-@pytest.mark.parametrize(("private", "kept"), [(True, {"run.json", "report.html"}), (False, {"run.json"})])
-def test_a_report_with_texts_is_kept_in_a_private_repository_alone(
-    tmp_path: Path, private: bool, kept: set[str]
-) -> None:
-    with LocalHub(tmp_path / "hub", USERS) as hub:
-        api = HfApi(endpoint=hub.url, token=CITY)
-        api.create_repo("city/model", private=private)
-        journal = Journal.create(tmp_path / "run")
-        journal.write("started", folder=str(journal.folder), settings={"REPORT_TEXTS": True})
-        journal.write("outcome", outcome="failed", reasons=["x"])
-        journal.write_run_record()
-        write_report(journal.folder)
-        publish_run(api, "city/model", journal.folder)
-        files = api.list_repo_files("city/model", revision="runs")
-    assert {Path(file).name for file in files if file.startswith("run/")} == kept
-
-
-HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>\u202e\x00\x1b[31m=HYPERLINK("x")'
-
-
-def test_hostile_text_in_a_report_is_harmless(tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / "run")
-    journal.write("started", label="urgency", folder=HOSTILE, settings={"DATASET_REPO_ID": HOSTILE})
-    journal.warn(HOSTILE)
-    mistake = {
-        "row": 1,
-        "hash": "0",
-        "label": HOSTILE,
-        "answer": HOSTILE,
-        "confidence": 1.0,
-        "text": HOSTILE,
-    }
-    (journal.folder / "mistakes.json").write_text(json.dumps([mistake]), encoding="utf-8")
-    journal.write("outcome", outcome="failed", reasons=[HOSTILE])
-    report = write_report(journal.folder).read_text(encoding="utf-8")
-    assert "<script" not in report
-    assert "<img" not in report
-    assert "&lt;script&gt;" in report
-    assert report.count("\u202e") == report.count("\x1b") == report.count("\x00") == 0
-
-
-def test_a_report_is_made_of_a_run_that_hardly_began(tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / "run")
-    assert "The run has not ended." in write_report(journal.folder).read_text(encoding="utf-8")

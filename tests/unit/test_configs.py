@@ -8,16 +8,8 @@ import pytest
 
 from configs import DepartmentConfig, UrgencyConfig, get_config
 from retrain.errors import SettingsError
+from tests.conftest import NEEDED, SOURCE
 
-SOURCE = Path(__file__).parent.parent
-NEEDED = {
-    "HF_TOKEN": "hf_secret_of_the_city_0123456789",
-    "LABEL": "urgency",
-    "DATASET_REPO_ID": "city/data",
-    "HUB_MODEL_ID": "city/model",
-    "API_ENDPOINT": "https://city-inference.hf.space/predict",
-    "SPACE_REPO_ID": "city/inference",
-}
 MALFORMED = {
     "LABEL": "colour",
     "DATASET_REPO_ID": "no-owner",

@@ -1,4 +1,4 @@
-"""The focal loss against its formula, and that the best weights go on."""
+"""Whole trainings of a tiny model: the best weights go on, and two processes learn what one learns."""
 
 import os
 from pathlib import Path
@@ -7,57 +7,22 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from configs import UrgencyConfig
 from model_pipeline import GrievanceClassifier
-from retrain.errors import CheckpointError
 from retrain.evaluation.scores import f1_metrics
 from retrain.journal import Journal
 from retrain.reporting.tracking import Tracker
 from retrain.training.devices import train_on_devices
-from retrain.training.fine_tuning import class_weights, fine_tune, training_summary
-from retrain.training.focal_loss import FocalLossMultiClass
-from retrain.training.tokenization import cut_texts
-from tests.test_configs import NEEDED
-
-
-def test_focal_loss_follows_its_formula() -> None:
-    logits, labels = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]]), torch.tensor([0, 1])
-    p = logits.softmax(-1)[torch.arange(2), labels]
-    expected = (-torch.tensor([0.1, 0.6]) * (1 - p) ** 1.5 * p.log()).mean()
-    assert torch.allclose(FocalLossMultiClass(1.5, [0.1, 0.6, 0.3])(logits, labels), expected)
-
-
-def test_without_gamma_it_is_cross_entropy() -> None:
-    logits, labels = torch.randn(8, 3), torch.randint(3, (8,))
-    assert torch.allclose(FocalLossMultiClass(0.0, 1.0)(logits, labels), cross_entropy(logits, labels))
-
-
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
-def test_the_gradient_is_finite_for_a_row_that_is_certain(gamma: float) -> None:
-    logits = torch.tensor([[200.0, 0.0, 0.0], [0.0, 200.0, 0.0]], requires_grad=True)
-    FocalLossMultiClass(gamma)(logits, torch.tensor([0, 0])).backward()
-    assert torch.isfinite(logits.grad).all()
-
-
-def test_balanced_weights_are_inverse_to_the_counts() -> None:
-    config = UrgencyConfig.from_environment(NEEDED | {"FOCAL_ALPHA": "balanced"})
-    assert class_weights(config, [0, 0, 0, 0, 1, 2]) == pytest.approx((0.5, 2.0, 2.0))
+from retrain.training.fine_tuning import fine_tune, training_summary
+from tests.conftest import NEEDED
 
 
 @pytest.fixture
 def classifier(checkpoint: Path) -> GrievanceClassifier:
     labels = UrgencyConfig.label2id
     return GrievanceClassifier(str(checkpoint), 3, {i: n for n, i in labels.items()}, labels)
-
-
-def test_the_head_is_the_same_for_a_seed(checkpoint: Path, classifier: GrievanceClassifier) -> None:
-    labels = UrgencyConfig.label2id
-    again = GrievanceClassifier(str(checkpoint), 3, {i: n for n, i in labels.items()}, labels)
-    assert torch.equal(again.model.classifier.out_proj.weight, classifier.model.classifier.out_proj.weight)
-    assert again.model.config.id2label[2] == "HIGHLY URGENT"
 
 
 def test_the_best_weights_go_on_not_the_last(
@@ -141,18 +106,3 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(
         if name.endswith("key.bias"):
             continue  # softmax takes no notice of it: its gradient is rounding error, which Adam makes large
         torch.testing.assert_close(trained[1][name], alone, rtol=1e-3, atol=1e-5, msg=name)
-
-
-def test_a_text_is_cut_where_training_stops_reading_it(classifier: GrievanceClassifier) -> None:
-    long, short = "सडकमा ठूलो खाल्डो परेको छ । " * 40, "no water"
-    cut_long, cut_short = cut_texts(classifier.tokenizer, [long, short], 16)
-    assert cut_short == short
-    assert long.startswith(cut_long)
-    assert len(cut_long) < len(long) / 10
-    read = [classifier.tokenizer(t, truncation=True, max_length=16)["input_ids"] for t in (cut_long, long)]
-    assert read[0] == read[1]
-
-
-def test_a_folder_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="MODEL_CHECKPOINT"):
-        GrievanceClassifier(str(tmp_path), 3, {0: "a", 1: "b", 2: "c"}, {"a": 0, "b": 1, "c": 2})

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from rehearsal.sample_data import (
     normalise,
     split_grievances,
 )
+from tests.conftest import SOURCE
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,8 @@ def rows() -> list[dict]:
 def test_the_same_seed_gives_the_same_rows_in_another_process_with_other_hashes(rows: list[dict]) -> None:
     program = "from rehearsal.sample_data import *; print(ascii(make_grievances()))"
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    root = Path(__file__).parents[1]
     command = [sys.executable, "-c", program]
-    other = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+    other = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, check=True)
     assert other.stdout.strip() == ascii(rows)
 
 

@@ -36,8 +36,9 @@ from benchmarks.inference_load import (
 from rehearsal.local_hub import LocalHub
 from rehearsal.sample_data import URGENCY_SHARES, make_grievances
 from retrain.evaluation.live_model import LiveModel
+from tests.conftest import SOURCE
 
-APP = Path(__file__).parents[1] / "companion_spaces" / "inference"
+APP = SOURCE / "companion_spaces" / "inference"
 USERS = {"hf_owner": {"name": "city", "fullname": "The City", "orgs": []}}
 REPO, RETRAIN_SPACE = "city/urgency", "city/retrain"
 SECRETS = {"API_TOKEN": "open-sesame", "AUDIT_KEY": "a-key-of-ours", "RETRAIN_TRIGGER_TOKEN": "once-more"}

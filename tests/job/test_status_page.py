@@ -1,4 +1,4 @@
-"""The page in a real browser: a run is watched from its start to the verdict; and what machines are told."""
+"""The page in a real browser: a run is watched from its start to the verdict."""
 
 import os
 import shutil
@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from prometheus_client.parser import text_string_to_metric_families
 
 from retrain.journal import Journal
-from retrain.lifecycle.run_status import run_status
 from retrain.lifecycle.status_page import open_port, serve
 from tests.conftest import CITY, City
-from tests.test_job_faults import answer_right
+from tests.job.test_job_faults import answer_right
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
 Splits = dict[str, list[dict[str, Any]]]
 
 
@@ -91,18 +91,6 @@ def test_a_run_is_watched_from_its_start_to_the_verdict(
     assert [text for text in wrong if "ERR_" not in text] == [], "the end of the connection alone may be told"
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    """The journal of a run that has failed, with hostile text in it."""
-    journal = Journal.create(tmp_path / "run")
-    journal.write("started", label="urgency", folder="x", settings={})
-    journal.write("stage", name="train")
-    for step in range(1, 6):
-        journal.write("progress", stage="train", done=step, total=10, loss=1 / step)
-        journal.write("validation", step=step, total=10, f1_macro=step / 10, loss=1.0)
-    return journal
-
-
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_the_page_fits_a_phone_in_light_and_dark_and_shows_hostile_text_as_text(
     browser: Browser, journal: Journal, colours: str
@@ -125,39 +113,3 @@ def test_without_scripts_the_page_is_whole_and_comes_anew(browser: Browser, jour
     page.goto(f"http://127.0.0.1:{listener.getsockname()[1]}/")
     expect(page.locator("#progress")).to_be_visible()
     assert page.locator("meta[http-equiv=refresh]").count() == 1
-
-
-def test_the_state_is_told_to_machines(journal: Journal) -> None:
-    listener = open_port(0)
-    serve(listener, journal)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    assert requests.get(f"{url}/health", timeout=5).json() == {"status": "ok"}
-    status = requests.get(f"{url}/api/status", timeout=5).json()
-    assert (status["progress"]["done"], status["progress"]["share"]) == (5, 0.5)
-    assert status["curves"]["f1_macro"][-1] == [5, 0.5]
-    families = text_string_to_metric_families(requests.get(f"{url}/metrics", timeout=5).text)
-    values = {sample.name: sample for family in families for sample in family.samples}
-    assert values["retrain_progress_ratio"].value == 0.5
-    assert values["retrain_training_f1_macro"].value == 0.5
-    assert values["retrain_run"].labels == {"label": "urgency", "stage": "train", "outcome": "running"}
-    for path, status_code in (
-        ("/assets/../page.html", 404),
-        ("/assets/%2e%2e/page.html", 404),
-        ("/nothing", 404),
-    ):
-        assert requests.get(url + path, timeout=5).status_code == status_code
-    assert requests.post(f"{url}/api/status", timeout=5).status_code == 405
-
-
-def test_the_time_left_is_reckoned_from_this_run_alone(journal: Journal) -> None:
-    """Not from points that a run which goes on from a checkpoint tells again, nor from an earlier count."""
-    times = ("00:00:00", "00:00:00", "00:00:01", "00:00:11", "00:00:21")
-    done = ((500, True), (1, False), (501, False), (502, False), (503, False))
-    events = [
-        {"event": "progress", "time": f"2026-01-01T{time}+00:00", "stage": "train", "done": n, "total": 600}
-        | ({"again": True} if again else {})
-        for time, (n, again) in zip(times, done, strict=True)
-    ]
-    progress = run_status([events[0], *events[2:]])["progress"]
-    assert progress["seconds_left"] == pytest.approx(970)
-    assert run_status(events[1:])["progress"]["done"] == 503

