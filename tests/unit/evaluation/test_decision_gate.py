@@ -1,9 +1,6 @@
 """The gate: its figures against scikit-learn and scipy, its rules, and what must hold for any answers."""
 
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,33 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from retrain.errors import ComparisonError
-from retrain.evaluation.comparison import load_comparison, save_comparison
-from retrain.evaluation.decision_gate import decide
-from retrain.evaluation.paired_statistics import bootstrap_deltas, f1_macro_of_both, joint_counts
+from retrain.evaluation.decision_gate import Evidence, decide, first_release, main, weigh
+from retrain.evaluation.paired_statistics import bootstrap_deltas, joint_counts
 from retrain.records import Comparison, GateRules, Verdict
-from tests.conftest import SOURCE
-
-NAMES = ("NORMAL", "URGENT", "HIGHLY URGENT")
-LABELS = [0, 1, 2, 0] * 75
-
-
-def noisy(labels: list[int], share: float, seed: int) -> list[int]:
-    rng = np.random.default_rng(seed)
-    return [int(rng.integers(3)) if rng.random() < share else label for label in labels]
-
-
-BETTER, WORSE = noisy(LABELS, 0.1, 1), noisy(LABELS, 0.3, 2)
-
-
-def rows_of(
-    labels: list[int], candidate: list[int], live: list[int | None], compared_with: str = "api"
-) -> Comparison:
-    n = len(labels)
-    errors = ["status 500" if answer is None else None for answer in live]
-    return Comparison(
-        NAMES, compared_with, range(n), labels, candidate, live, [0.9] * n, [0.8] * n, [0.1] * n, errors
-    )
+from tests.unit.evaluation.conftest import BETTER, LABELS, WORSE, noisy, rows_of
 
 
 def judge(labels: list[int], candidate: list[int], live: list[int | None], **rules: float) -> Verdict:
@@ -57,21 +31,6 @@ def test_f1_is_what_scikit_learn_computes_and_mcnemar_what_scipy_does() -> None:
     only = [int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())]
     assert verdict.mcnemar_p == pytest.approx(binomtest(only[0], sum(only)).pvalue)
     assert verdict.interval[0] < verdict.delta < verdict.interval[1]
-
-
-def test_resampled_counts_are_those_of_resampled_rows() -> None:
-    """The same distribution of the gain as drawing rows with replacement within each class, one by one."""
-    labels, candidate, live = (np.array(column) for column in (LABELS, BETTER, WORSE))
-    rng, slow = np.random.default_rng(0), []
-    for _ in range(2000):
-        drawn = np.concatenate(
-            [rng.choice(np.flatnonzero(labels == c), (labels == c).sum()) for c in range(3)]
-        )
-        f1 = f1_macro_of_both(joint_counts(labels[drawn], candidate[drawn], live[drawn], 3))
-        slow.append(f1[0] - f1[1])
-    fast = bootstrap_deltas(joint_counts(labels, candidate, live, 3), seed=0)
-    assert np.mean(fast) == pytest.approx(np.mean(slow), abs=0.003)
-    assert np.quantile(fast, [0.025, 0.975]) == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.006)
 
 
 def test_the_verdict_says_in_plain_words_how_sure_it_is() -> None:
@@ -201,6 +160,8 @@ RULES = st.builds(
     min_f1_macro=st.none() | st.sampled_from([0.3, 0.6, 0.9]),
     max_class_recall_drop=st.none() | st.sampled_from([0.0, 0.05, 0.3]),
 )
+
+
 # Few examples, each of them of 10,000 resamples.
 few = settings(max_examples=60, deadline=None)
 
@@ -263,39 +224,196 @@ def test_the_strict_rules_of_the_test_before_accepted_something() -> None:
     assert any(rules.confidence and rules.max_class_recall_drop is not None for rules in ACCEPTED)
 
 
-# --- the file
+# --- each figure and each limit
 
 
-def test_the_verdict_can_be_computed_anew_from_the_file_alone(tmp_path: Path) -> None:
-    live = [None if i < 3 else answer for i, answer in enumerate(WORSE)]
-    comparison, rules = rows_of(LABELS, BETTER, live), GateRules(confidence=0.9, max_class_recall_drop=0.1)
-    file = tmp_path / "comparison.parquet"
-    save_comparison(file, comparison, rules)
-    assert decide(*load_comparison(file)) == decide(comparison, rules)
-    told = subprocess.run(
-        [sys.executable, "-m", "retrain.evaluation.decision_gate", str(file)],
-        cwd=SOURCE,
-        capture_output=True,
-        text=True,
-        check=True,
+def votes(confusion: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Labels and answers with this confusion matrix, [label][answer]."""
+    cells = [(label, answer) for label, row in enumerate(confusion) for answer in range(len(row))]
+    pairs = [cell for cell in cells for _ in range(confusion[cell[0]][cell[1]])]
+    return [label for label, _ in pairs], [answer for _, answer in pairs]
+
+
+def weighed(candidate: list[int], live: list[int], **rules: float) -> tuple[Evidence, np.ndarray]:
+    """The evidence on the 300 rows, and the resampled gains it must come from."""
+    counts = joint_counts(*(np.array(column) for column in (LABELS, candidate, live)), 3)
+    return weigh(counts, GateRules(seed=7, **rules)), bootstrap_deltas(counts, 7)
+
+
+def test_the_interval_holds_95_percent_of_the_resampled_gains() -> None:
+    evidence, gains = weighed(BETTER, WORSE)
+    assert evidence.interval == pytest.approx(np.quantile(gains, [0.025, 0.975]).tolist())
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.15])
+def test_the_probability_of_gain_counts_gains_beyond_the_threshold(threshold: float) -> None:
+    evidence, gains = weighed(BETTER, WORSE, threshold=threshold)
+    assert evidence.probability_of_gain == (gains > threshold).mean()
+    assert 0 < (gains > 0.15).mean() < (gains > 0.05).mean()
+
+
+def test_recalls_and_rows_are_of_each_class_and_each_model() -> None:
+    candidate = [2 if i < 4 else label for i, label in enumerate(LABELS)]  # rows 0, 1 and 3 are wrong
+    live = [0] * 300
+    evidence, _ = weighed(candidate, live)
+    assert evidence.class_rows == [150, 75, 75]
+    assert evidence.recalls_candidate == pytest.approx([148 / 150, 74 / 75, 1.0])
+    assert evidence.recalls_live == [1.0, 0.0, 0.0]
+    assert (evidence.only_candidate_right, evidence.only_live_right) == (149, 2)
+    assert evidence.delta == evidence.f1_candidate - evidence.f1_live
+
+
+def test_a_share_of_resamplings_is_rounded_down() -> None:
+    """997 of 1,000 are not 100 of 100."""
+    counts = joint_counts(*(np.array(column) for column in (LABELS, BETTER, WORSE)), 3)
+    threshold = float(np.quantile(bootstrap_deltas(counts, 42), 0.003))
+    verdict = judge(LABELS, BETTER, [*WORSE], threshold=threshold)
+    assert 0.995 < verdict.probability_of_gain < 0.999
+    assert "In 99 of 100 resamplings" in " ".join(verdict.reasons)
+
+
+def test_the_reasons_name_the_interval_and_the_rows_that_only_one_gets_right() -> None:
+    live = [1, 0, *LABELS[2:]]  # rows 0 and 1 are wrong
+    candidate = [*LABELS[:2], 0, *LABELS[3:]]  # row 2 is wrong
+    text = " ".join(judge(LABELS, candidate, [*live]).reasons)
+    low, high = judge(LABELS, candidate, [*live]).interval
+    assert f"(95 % interval of the gain: {low:+.4f} to {high:+.4f})" in text
+    assert "On 3 rows just one of the two is right: the new model on 2, the live one on 1" in text
+    assert "(McNemar's exact test: p = 1.000)" in text
+
+
+@pytest.mark.parametrize(
+    ("rules", "accepted"),
+    [
+        ({"threshold": 0.04}, True),
+        ({"confidence": 1.0}, True),
+        ({"min_f1_macro": 1.0}, True),
+        ({"threshold": 0.06}, False),
+    ],
+    ids=str,
+)
+def test_a_rule_is_met_by_what_just_reaches_it(rules: dict[str, float], accepted: bool) -> None:
+    """The candidate is always right; the live model is wrong on fifteen rows of 300."""
+    labels = [0, 1, 2] * 100
+    live = [(label + 1) % 3 if i < 15 else label for i, label in enumerate(labels)]
+    assert judge(labels, labels, [*live], **rules).outcome == ("accepted" if accepted else "rejected")
+
+
+def test_the_floor_is_for_the_candidate_and_its_reason_says_how_it_stands_to_it() -> None:
+    """The live model is far below it, and that is no fault of the candidate."""
+    live = noisy(LABELS, 0.7, 4)
+    verdict = judge(LABELS, BETTER, [*live], min_f1_macro=0.8)
+    assert verdict.f1_macro_live < 0.8 < verdict.f1_macro_candidate
+    assert verdict.outcome == "accepted"
+    assert "is not below the floor of 0.8000" in " ".join(verdict.reasons)
+    poor = judge(LABELS, noisy(LABELS, 0.5, 3), [*live], min_f1_macro=0.8)
+    assert "is below the floor of 0.8000" in " ".join(poor.reasons)
+
+
+@pytest.mark.parametrize(("missing", "judged"), [(15, True), (16, False)])
+def test_a_coverage_that_is_just_met_will_do(missing: int, judged: bool) -> None:
+    """95 % of 300 rows are 285."""
+    live = [None if i < missing else answer for i, answer in enumerate(WORSE)]
+    assert (judge(LABELS, LABELS, live).outcome != "inconclusive") == judged
+
+
+@pytest.mark.parametrize(
+    ("rows", "wrong", "allowed", "passes"),
+    [(20, 5, 0.25, True), (20, 6, 0.25, False), (20, 0, 0.0, True), (19, 0, 0.25, False)],
+)
+def test_recall_may_fall_as_far_as_allowed_on_at_least_twenty_rows(
+    rows: int, wrong: int, allowed: float, passes: bool
+) -> None:
+    labels = [0] * 100 + [1] * 100 + [2] * rows
+    candidate = [0] * 100 + [1] * 100 + [1] * wrong + [2] * (rows - wrong)
+    live = [1] * 50 + [0] * 50 + [0] * 50 + [1] * 50 + [2] * rows
+    verdict = judge(labels, candidate, [*live], max_class_recall_drop=allowed)
+    (rule,) = [rule for rule in verdict.rules if rule.name == "MAX_CLASS_RECALL_DROP"]
+    assert rule.passed == passes
+    assert verdict.outcome == ("accepted" if passes else "rejected")
+    if passes:
+        assert rule.reason == f"No class loses more than {allowed:.3f} of recall."
+
+
+def test_swapped_labels_are_named_as_they_would_have_to_be_read() -> None:
+    """The API says URGENT for NORMAL, HIGHLY URGENT for URGENT, and NORMAL for HIGHLY URGENT."""
+    live = [(label + 1) % 3 for label in BETTER]
+    (reason,) = judge(LABELS, LABELS, [*live]).reasons
+    assert "if it says URGENT for NORMAL, HIGHLY URGENT for URGENT, NORMAL for HIGHLY URGENT." in reason, (
+        reason
     )
-    assert told.stdout.startswith("ACCEPTED\n  The new model's macro F1 is")
+    pair = [{0: 1, 1: 0, 2: 2}[label] for label in BETTER]
+    assert "if it says URGENT for NORMAL, NORMAL for URGENT." in judge(LABELS, LABELS, [*pair]).reasons[0]
 
 
-def test_a_file_that_is_cut_off_is_told_and_gives_no_verdict(tmp_path: Path) -> None:
-    file = tmp_path / "comparison.parquet"
-    save_comparison(file, rows_of(LABELS, BETTER, [*WORSE]), GateRules())
-    whole = file.read_bytes()
-    for length in (0, 100, len(whole) - 1):
-        file.write_bytes(whole[:length])
-        with pytest.raises(ComparisonError, match="no whole file of a comparison"):
-            load_comparison(file)
-    told = subprocess.run(
-        [sys.executable, "-m", "retrain.evaluation.decision_gate", str(file)],
-        cwd=SOURCE,
-        capture_output=True,
-        text=True,
+@pytest.mark.parametrize(("right", "judged"), [(118, False), (122, True)], ids=["kappa 0.09", "kappa 0.11"])
+def test_answers_hardly_better_than_chance_are_those_below_a_kappa_of_a_tenth(
+    right: int, judged: bool
+) -> None:
+    rest = (300 - right) // 2
+    labels, live = votes([[right, rest, rest], [rest, right, rest], [rest, rest, right]])
+    verdict = judge(labels, labels, [*live])
+    assert verdict.outcome == ("accepted" if judged else "inconclusive")
+    assert judged or "(Cohen's kappa 0.09)" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [(198, "hardly better than chance"), (202, "look swapped")], ids=["0.49", "0.51"]
+)
+def test_labels_look_swapped_where_reading_them_otherwise_gives_a_kappa_of_a_half(
+    right: int, said: str
+) -> None:
+    rest = (300 - right) // 2
+    labels, live = votes([[rest, right, rest], [rest, rest, right], [right, rest, rest]])
+    assert said in judge(labels, labels, [*live]).reasons[0]
+
+
+def test_labels_that_fit_best_as_they_are_do_not_look_swapped() -> None:
+    """Two classes of three are confused with each other, yet less than half the time."""
+    labels, live = votes([[160, 140, 0], [140, 160, 0], [0, 0, 300]])
+    assert judge(labels, labels, [*live]).outcome == "accepted"
+
+
+def test_an_api_that_gives_one_label_to_nine_rows_of_ten_may_still_be_a_model() -> None:
+    labels, live = votes([[15, 15, 0], [0, 240, 0], [0, 15, 15]])
+    assert judge(labels, labels, [*live]).outcome == "accepted"
+
+
+def test_without_an_answer_there_is_no_comparison() -> None:
+    verdict = judge(LABELS, LABELS, [None] * 300, min_coverage=0.0)
+    assert verdict.outcome == "inconclusive"
+    assert (verdict.rows_asked, verdict.rows_compared, verdict.delta) == (300, 0, None)
+
+
+def test_what_to_do_is_said_for_the_api_only() -> None:
+    doubtful = [rows_of([0] * 10, [0] * 10, [0] * 10, each) for each in ("api", "hub")]
+    said = [decide(each, GateRules()).reasons[0] for each in doubtful]
+    assert [text.count("COMPARE_WITH=hub") for text in said] == [1, 0]
+    assert all("labelled URGENT, HIGHLY URGENT. Nothing was published." in text for text in said)
+
+
+def test_a_coverage_without_known_causes_says_so() -> None:
+    lost = replace(rows_of(LABELS, LABELS, [None] * 300), errors=[None] * 300)
+    assert "(no causes known)" in decide(lost, GateRules()).reasons[0]
+
+
+def test_causes_are_counted_the_most_frequent_first() -> None:
+    live = [None if i < 5 else answer for i, answer in enumerate(WORSE)]
+    errors = ["status 500"] * 2 + ["no connection"] * 3 + [None] * 295
+    verdict = decide(replace(rows_of(LABELS, BETTER, live), errors=errors), GateRules())
+    assert verdict.reasons[-1] == (
+        "5 rows were not answered and do not count: 3 × no connection; 2 × status 500."
     )
-    assert told.returncode == 1
-    assert "Traceback" not in told.stderr
-    assert "no whole file of a comparison" in told.stderr
+    assert [rule.name for rule in verdict.rules] == ["DECISION_THRESHOLD"]
+
+
+@pytest.mark.parametrize(("allowed", "outcome"), [(True, "accepted"), (False, "inconclusive")])
+def test_a_first_release_is_made_only_if_it_is_allowed(allowed: bool, outcome: str) -> None:
+    verdict = first_release("city/model", allowed=allowed)
+    assert verdict.outcome == outcome
+    assert "ALLOW_FIRST_RELEASE" in verdict.reasons[0]
+
+
+def test_the_command_wants_one_file() -> None:
+    assert str(main([])).startswith("usage: ")
+    assert str(main(["one", "two"])).startswith("usage: ")
