@@ -114,6 +114,8 @@ def test_a_passing_503_is_tried_again(live_api: LiveAPI) -> None:
     first = iter([503])
     live_api.answer = lambda text: (next(first, 200), in_order(text)[1])
     assert labels(ask(live_api)) == EXPECTED
+    assert len(live_api.asked) == 9, "one more than without it"
+    assert live_api.asked[0] == live_api.asked[1] == TEXTS[:8]
 
 
 def test_a_429_is_asked_again_after_as_long_as_it_says(live_api: LiveAPI) -> None:
@@ -155,6 +157,7 @@ def test_a_list_that_times_out_is_asked_for_text_by_text(live_api: LiveAPI) -> N
     answers = ask(live_api, TEXTS[:8], timeout=(1.0, 2.0))
     released.set()
     assert labels(answers) == EXPECTED[:8]
+    assert sum(isinstance(asked, list) for asked in live_api.asked) == 1, "it is not worth another wait"
 
 
 def test_a_list_that_passes_by_itself_is_no_reason_to_ask_one_by_one(live_api: LiveAPI) -> None:
@@ -164,8 +167,9 @@ def test_a_list_that_passes_by_itself_is_no_reason_to_ask_one_by_one(live_api: L
         return (status, {}) if (status := next(statuses, 200)) != 200 else in_order(text)
 
     live_api.answer = answer
-    assert labels(ask(live_api)) == EXPECTED
-    assert sum(isinstance(asked, list) for asked in live_api.asked) == 5
+    texts = [f"text {i}" for i in range(80)]
+    assert labels(ask(live_api, texts)) == [i % 3 for i in range(80)]
+    assert sum(isinstance(asked, list) for asked in live_api.asked) == 10
 
 
 def test_scores_are_read_in_the_order_of_the_ids_or_not_at_all(live_api: LiveAPI) -> None:
@@ -242,7 +246,7 @@ def test_an_api_that_keeps_changing_its_version_can_not_be_compared_with(live_ap
 
 
 def test_a_space_that_runs_is_waited_for_while_it_loads_its_model(live_api: LiveAPI) -> None:
-    looks = iter([503, 503, 503, 503])  # one look is asked for four times
+    looks = iter([503] * 8)  # one look is asked for four times
     live_api.about_status = lambda: next(looks, 200)
     LiveModel(live_api.url, LABEL2ID).wake(lambda: "RUNNING", patience_minutes=1)
     assert next(looks, "asked until it was ready") == "asked until it was ready"
@@ -252,3 +256,233 @@ def test_a_sleeping_space_is_waited_for_as_long_as_it_is_waking(live_api: LiveAP
     stages = iter(["SLEEPING", "APP_STARTING", "RUNNING"])
     LiveModel(live_api.url, LABEL2ID).wake(lambda: next(stages), patience_minutes=1)
     assert next(stages, "asked until it ran") == "asked until it ran"
+
+
+# --- lists
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_an_api_that_refuses_lists_as_such_is_not_offered_another_until_it_is_asked_anew(
+    live_api: LiveAPI, status: int
+) -> None:
+    model = LiveModel(live_api.url, LABEL2ID)
+    live_api.answer = lambda text: (status, {}) if isinstance(text, list) else in_order(text)
+    assert labels(model.ask(TEXTS, failures_allowed=9)) == EXPECTED
+    assert sum(isinstance(asked, list) for asked in live_api.asked) == 1
+    live_api.answer = in_order
+    live_api.asked.clear()
+    assert labels(model.ask(TEXTS, failures_allowed=9)) == EXPECTED
+    assert sum(isinstance(asked, list) for asked in live_api.asked) == 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda right: [*right, right[-1]],
+        lambda right: right[:-1],
+        lambda right: {"predictions": right},
+        lambda right: [each["label"] for each in right],
+    ],
+    ids=["one too many", "one too few", "no list", "no labels"],
+)
+def test_a_list_that_is_not_answered_text_by_text_is_taken_for_a_refusal(
+    live_api: LiveAPI, answer: Any
+) -> None:
+    live_api.answer = lambda text: (
+        (200, answer(in_order(text)[1])) if isinstance(text, list) else in_order(text)
+    )
+    assert labels(ask(live_api)) == EXPECTED
+    assert sum(isinstance(asked, list) for asked in live_api.asked) == 1
+
+
+@pytest.mark.parametrize("given", ["label", "confidence"])
+def test_labels_and_confidences_both_show_that_a_list_is_answered_in_another_order(
+    live_api: LiveAPI, given: str
+) -> None:
+    """Of each answer one of the two is the same for every text."""
+    same = {"label": "NORMAL", "confidence": 0.9}
+    same.pop(given)
+
+    def answer(text: str | list[str]) -> tuple[int, Any]:
+        if isinstance(text, list):
+            return 200, [by_number(each) | same for each in text[::-1]]
+        return 200, by_number(text) | same
+
+    live_api.answer = answer
+    answers = ask(live_api)
+    expected = [by_number(text) | same for text in TEXTS]
+    assert [(LABELS[a.label or 0], a.confidence) for a in answers] == [
+        (each["label"], each["confidence"]) for each in expected
+    ]
+
+
+def test_a_confidence_that_differs_in_its_last_digits_is_no_other_order(live_api: LiveAPI) -> None:
+    def answer(text: str | list[str]) -> tuple[int, Any]:
+        drift = 0.019 if isinstance(text, str) else 0.0
+        texts = [text] if isinstance(text, str) else text
+        bodies = [{"label": "NORMAL", "confidence": 0.5 + drift} for _ in texts]
+        return 200, bodies if isinstance(text, list) else bodies[0]
+
+    live_api.answer = answer
+    ask(live_api)
+    assert sum(isinstance(asked, list) for asked in live_api.asked) == 5
+
+
+def test_the_time_of_a_list_is_shared_out_to_its_texts(live_api: LiveAPI) -> None:
+    """All of them together did not take longer than the whole."""
+
+    def answer(text: str | list[str]) -> tuple[int, Any]:
+        if isinstance(text, list):
+            threading.Event().wait(0.3)
+        return in_order(text)
+
+    live_api.answer = answer
+    began = time.monotonic()
+    answers = ask(live_api, TEXTS[:8])
+    assert sum(answer.seconds or 0 for answer in answers) <= time.monotonic() - began
+
+
+# --- failures
+
+
+def test_three_texts_that_fail_in_a_row_stand_for_the_rest_of_their_batch(live_api: LiveAPI) -> None:
+    live_api.answer = lambda text: (500, {})
+    assert labels(ask(live_api, TEXTS[:8])) == [None] * 8
+    assert live_api.asked == [TEXTS[:8], *TEXTS[:3]]
+
+
+def test_texts_that_fail_after_one_that_did_not_are_all_asked(live_api: LiveAPI) -> None:
+    live_api.answer = lambda text: in_order(text) if text == "text 0" else (500, {})
+    assert labels(ask(live_api, TEXTS[:8])) == [0, *[None] * 7]
+    assert live_api.asked == [TEXTS[:8], *TEXTS[:8], "text 0"]
+
+
+@pytest.mark.parametrize(("allowed", "asked"), [(0, 2), (1, 3)])
+def test_a_batch_is_given_up_after_more_failures_than_allowed(
+    live_api: LiveAPI, allowed: int, asked: int
+) -> None:
+    live_api.answer = lambda text: (500, {})
+    assert labels(ask(live_api, failures_allowed=allowed)) == [None] * 40
+    assert len(live_api.asked) == asked, "a list, and so many of its texts"
+
+
+def test_a_wait_that_an_api_asks_for_is_granted_up_to_a_minute(live_api: LiveAPI) -> None:
+    retry = LiveModel(live_api.url, LABEL2ID).session.get_adapter(live_api.url).max_retries
+    assert retry.retry_after_max == 60
+
+
+def test_no_text_costs_no_request(live_api: LiveAPI) -> None:
+    assert ask(live_api, []) == []
+    assert live_api.asked == []
+
+
+def test_progress_is_the_number_of_texts_that_are_done(live_api: LiveAPI) -> None:
+    live_api.answer = in_order
+    told: list[int] = []
+    LiveModel(live_api.url, LABEL2ID).ask(TEXTS[:20], failures_allowed=0, on_progress=told.append)
+    assert told[0] == 8
+    assert told[-1] == 20
+    assert told == sorted(told)
+    assert len(told) == 3
+
+
+# --- what is read of an answer
+
+
+@pytest.mark.parametrize(
+    ("told", "confidence"),
+    [({}, None), ({"confidence": None}, None), ({"confidence": 0}, 0.0), ({"confidence": 1}, 1.0)],
+)
+def test_a_confidence_may_be_absent_or_any_share(
+    live_api: LiveAPI, told: dict[str, Any], confidence: float | None
+) -> None:
+    live_api.answer = lambda text: (200, {"label": "URGENT"} | told)
+    (answer,) = ask(live_api, ["one"])
+    assert (answer.label, answer.confidence, answer.error) == (1, confidence, None)
+
+
+@pytest.mark.parametrize("confidence", [True, -0.1, 1.1])
+def test_a_confidence_that_is_no_share_is_a_failure(live_api: LiveAPI, confidence: Any) -> None:
+    live_api.answer = lambda text: (200, {"label": "URGENT", "confidence": confidence})
+    assert causes(ask(live_api, ["one"])) == {"confidence outside 0 to 1"}
+
+
+@pytest.mark.parametrize(
+    ("scores", "read"),
+    [
+        ({"NORMAL": 0, "URGENT": 1, "HIGHLY URGENT": 0.0}, (0.0, 1.0, 0.0)),
+        ({"NORMAL": 0.5, "URGENT": 0.5}, None),
+        ({"NORMAL": False, "URGENT": True, "HIGHLY URGENT": False}, None),
+        ([0.2, 0.5, 0.3], None),
+        (None, None),
+    ],
+)
+def test_scores_are_those_of_every_class_or_none(
+    live_api: LiveAPI, scores: Any, read: tuple[float, ...] | None
+) -> None:
+    live_api.answer = lambda text: (200, {"label": "URGENT", "scores": scores})
+    (answer,) = ask(live_api, ["one"])
+    assert (answer.label, answer.scores) == (1, read)
+
+
+# --- which version answers
+
+
+@pytest.mark.parametrize(
+    ("about", "version"),
+    [
+        ({"model_revision": "abc"}, Version(None, "abc")),
+        ({"model_version": "v1"}, None),
+        ({"model_revision": ""}, None),
+        (["abc"], None),
+        ("<html>", None),
+    ],
+)
+def test_a_version_is_told_by_its_revision(live_api: LiveAPI, about: Any, version: Version | None) -> None:
+    live_api.about = lambda: about
+    assert LiveModel(live_api.url, LABEL2ID).served_version() == version
+
+
+def test_an_api_that_is_down_serves_no_version(live_api: LiveAPI) -> None:
+    live_api.close()
+    assert LiveModel(live_api.url, LABEL2ID).served_version() is None
+
+
+@pytest.mark.parametrize(
+    "told", [[None, "new", "new", "new"], ["old", None, None, None]], ids=["before", "after"]
+)
+def test_a_version_that_is_known_on_one_side_only_has_changed(
+    live_api: LiveAPI, told: list[str | None]
+) -> None:
+    live_api.answer = in_order
+    revisions = iter(told)
+    live_api.about = lambda: {"model_revision": next(revisions)}
+    _, served = ask_one_version(live_api)
+    assert served == (told[-1] and Version(None, told[-1]))
+    assert live_api.asked.count(TEXTS[:8]) == 2
+
+
+def test_a_version_that_stays_is_asked_once(live_api: LiveAPI) -> None:
+    live_api.answer = in_order
+    live_api.about = lambda: {"model_version": "v1", "model_revision": "abc"}
+    answers, served = ask_one_version(live_api)
+    assert (labels(answers), served) == (EXPECTED, Version("v1", "abc"))
+    assert live_api.asked.count(TEXTS[:8]) == 1
+
+
+def test_patience_with_a_sleeping_space_has_an_end(live_api: LiveAPI) -> None:
+    stages: list[str] = []
+
+    def stage() -> str:
+        stages.append("SLEEPING")
+        return stages[-1]
+
+    LiveModel(live_api.url, LABEL2ID).wake(stage, patience_minutes=0.01)
+    assert stages == ["SLEEPING"]
+
+
+def test_a_space_that_is_not_reached_is_not_taken_for_one_that_loads(live_api: LiveAPI) -> None:
+    """Its stage says that it runs: what is wrong with it comes out when it is asked."""
+    live_api.close()
+    stages = iter(["RUNNING"])
+    LiveModel(live_api.url, LABEL2ID).wake(lambda: next(stages), patience_minutes=1)
