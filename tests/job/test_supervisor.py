@@ -16,6 +16,8 @@ Splits = dict[str, list[dict[str, Any]]]
 
 
 # --- the whole job
+
+
 LONG = {"NUM_TRAIN_EPOCHS": "100", "EVAL_STEPS": "10", "EARLY_STOPPING_PATIENCE": "99"}
 
 
@@ -118,6 +120,8 @@ def test_a_port_that_is_taken_is_told_and_pauses(city: City) -> None:
 
 
 # --- the pause
+
+
 def status_of(city: City) -> dict[str, Any]:
     return requests.get(f"http://127.0.0.1:{city.settings['PORT']}/api/status", timeout=5).json()
 

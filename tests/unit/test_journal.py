@@ -55,6 +55,8 @@ print("ready", flush=True); time.sleep(300)
 
 
 # --- the disk
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_journal_on_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     small = tmp_path / "small"

@@ -86,6 +86,8 @@ Rows = list[dict[str, Any]]
 
 
 # --- labels and names
+
+
 def fault_of(test: datasets.Dataset, rows: Rows) -> str:
     loaded = {name: datasets.Dataset.from_list(rows) for name in ("train", "eval")} | {"test": test}
     with pytest.raises(DatasetError) as told:
