@@ -443,9 +443,8 @@ def test_a_version_is_told_by_its_revision(live_api: LiveAPI, about: Any, versio
     assert LiveModel(live_api.url, LABEL2ID).served_version() == version
 
 
-def test_an_api_that_is_down_serves_no_version(live_api: LiveAPI) -> None:
-    live_api.close()
-    assert LiveModel(live_api.url, LABEL2ID).served_version() is None
+def test_an_api_that_can_not_be_asked_serves_no_version() -> None:
+    assert LiveModel("nowhere://127.0.0.1/predict", LABEL2ID).served_version() is None
 
 
 @pytest.mark.parametrize(
@@ -481,8 +480,8 @@ def test_patience_with_a_sleeping_space_has_an_end(live_api: LiveAPI) -> None:
     assert stages == ["SLEEPING"]
 
 
-def test_a_space_that_is_not_reached_is_not_taken_for_one_that_loads(live_api: LiveAPI) -> None:
+def test_a_space_that_can_not_be_asked_is_not_taken_for_one_that_loads() -> None:
     """Its stage says that it runs: what is wrong with it comes out when it is asked."""
-    live_api.close()
     stages = iter(["RUNNING"])
-    LiveModel(live_api.url, LABEL2ID).wake(lambda: next(stages), patience_minutes=1)
+    LiveModel("nowhere://127.0.0.1/predict", LABEL2ID).wake(lambda: next(stages), patience_minutes=1)
+    assert next(stages, "asked once") == "asked once"

@@ -192,8 +192,8 @@ ROLLOUTS: dict[str, tuple[list[Look], float, int, str]] = {
         [WRONGLY],
         1,
         5,
-        NEVER
-        + "stage RUNNING, serving v20250201_000000, but test text 0 gets another label than the model gave here).",
+        NEVER + "stage RUNNING, serving v20250201_000000, but test text 0 "
+        "gets another label than the model gave here).",
     ),
     "wrong answers of who knows what may be those of the old version": (
         [("RUNNING", None, WRONG)] * 6 + [("RUNNING", None, RIGHT)],
@@ -227,7 +227,7 @@ def rollouts() -> Iterator[dict[str, Future[tuple[Space, str]]]]:
 
 
 @pytest.mark.parametrize("name", ROLLOUTS)
-def test_of_a_rollout(name: str, rollouts: dict[str, Future[tuple[Space, str]]]) -> None:
+def test_a_rollout_ends_as_its_looks_say(name: str, rollouts: dict[str, Future[tuple[Space, str]]]) -> None:
     _, _, looks, said = ROLLOUTS[name]
     space, error = rollouts[name].result()
     assert (space.restarts, space.taken, error) == (1, looks, said)
