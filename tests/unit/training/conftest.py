@@ -12,8 +12,6 @@ from transformers import (
 )
 
 VOCABULARY = 400
-
-
 LENGTHS = {
     "odd lengths": [3, 17, 5, 101, 2, 64, 33],
     "sixteen equal": [24] * 16,

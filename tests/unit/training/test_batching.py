@@ -2,11 +2,19 @@
 
 import pytest
 import torch
+from torch import nn
 from transformers import (
     PreTrainedModel,
 )
 
-from retrain.training.batching import attend_in_turn, attend_nested, collate_packed, micro_batches, packed
+from retrain.training.batching import (
+    attend_in_turn,
+    attend_nested,
+    attention_within_texts,
+    collate_packed,
+    micro_batches,
+    packed,
+)
 from retrain.training.focal_loss import FocalLossMultiClass
 from tests.unit.training.conftest import LENGTHS, gradients, padded_logits, rows_of
 
@@ -55,3 +63,101 @@ def test_micro_batches_keep_to_the_budget_and_lose_nothing() -> None:
     for name, values in batch.items():
         dim = 0 if name in ("labels", "lengths") else 1
         assert torch.equal(torch.cat([part[name] for part in parts], dim=dim), values)
+
+
+def queries(lengths: list[int]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(1, 4, sum(lengths), 16, generator=generator) for _ in range(3)]
+
+
+def test_attention_drops_as_much_as_it_is_told_to() -> None:
+    q, k, v = queries([7, 5])
+
+    def attend(**how: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        return attention_within_texts(nn.Identity(), q, k, v, None, lengths=[7, 5], **how)[0]
+
+    assert torch.equal(attend(), attend(dropout=0.0))
+    assert not torch.allclose(attend(), attend(dropout=0.5))
+    assert not attend(dropout=1.0).any()
+
+
+def test_attention_is_scaled_as_it_is_told_to_and_by_the_size_unless_told() -> None:
+    q, k, v = queries([7, 5])
+    usual, as_usual, other = (
+        attention_within_texts(nn.Identity(), q, k, v, None, scaling=scaling, lengths=[7, 5])[0]
+        for scaling in (None, 16**-0.5, 1.0)
+    )
+    torch.testing.assert_close(usual, as_usual)
+    assert not torch.allclose(usual, other)
+
+
+def test_in_training_attention_drops_as_the_config_says(model: PreTrainedModel) -> None:
+    model.config.hidden_dropout_prob = 0.0
+    model.config.attention_probs_dropout_prob = 0.5
+    trained = type(model)(model.config).train()
+    batch = collate_packed(rows_of([9, 30]))
+    batch.pop("labels")
+    with packed(trained) as classifier, torch.no_grad():
+        hidden = [
+            classifier.model.roberta(
+                batch["input_ids"], position_ids=batch["position_ids"], lengths=batch["lengths"].tolist()
+            ).last_hidden_state
+            for _ in range(2)
+        ]
+    assert not torch.allclose(*hidden)
+
+
+def test_no_text_sees_another(model: PreTrainedModel) -> None:
+    rows = rows_of([9, 30, 12])
+    with packed(model) as classifier:
+
+        def logits(rows: list[dict[str, object]]) -> torch.Tensor:
+            batch = collate_packed(rows)
+            batch.pop("labels")
+            return classifier(**batch).logits
+
+        alone = torch.cat([logits([row]) for row in rows])
+        torch.testing.assert_close(logits(rows), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_attends_as_usual_after_the_block(model: PreTrainedModel) -> None:
+    usual = model.config._attn_implementation
+
+    def fail() -> None:
+        with packed(model):
+            assert model.config._attn_implementation != usual
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert model.config._attn_implementation == usual
+
+
+def test_rows_stand_one_after_another_and_their_places_begin_anew() -> None:
+    batch = collate_packed([{"input_ids": [0, 7, 2], "label": 1}, {"input_ids": [0, 2], "label": 0}])
+    assert {name: values.tolist() for name, values in batch.items()} == {
+        "labels": [1, 0],
+        "lengths": [3, 2],
+        "input_ids": [[0, 7, 2, 0, 2]],
+        "position_ids": [[2, 3, 4, 2, 3]],
+    }
+    assert "labels" not in collate_packed([{"input_ids": [0, 2]}])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "budget", "sizes"),
+    [
+        ([10, 10, 10], 30, [3]),
+        ([10, 10, 10], 29, [2, 1]),
+        ([10, 20, 10], 30, [2, 1]),
+        ([40], 30, [1]),
+        ([10, 40, 10], 30, [1, 1, 1]),
+        ([31, 31], 30, [1, 1]),
+    ],
+)
+def test_a_part_has_as_many_texts_as_its_budget_holds(
+    lengths: list[int], budget: int, sizes: list[int]
+) -> None:
+    parts = micro_batches(collate_packed(rows_of(lengths)), budget)
+    assert [len(part["labels"]) for part in parts] == sizes

@@ -1,4 +1,4 @@
-"""What a checkpoint must not be able to do: run its own code, or be read from a pickle."""
+"""Which checkpoints are loaded and how, what they must not be able to do, and which one is gone on from."""
 
 import json
 import shutil
@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+from transformers.trainer_callback import TrainerState
 
 from retrain.errors import CheckpointError
-from retrain.training.checkpoint import load_classifier
+from retrain.journal import Journal, run_record
+from retrain.training.checkpoint import last_checkpoint, load_classifier, take_over_checkpoint
 
 LABELS = {0: "NORMAL", 1: "URGENT", 2: "HIGHLY URGENT"}
 
@@ -60,3 +63,104 @@ def test_code_in_a_checkpoint_is_not_run(copy: Path, tmp_path: Path, file: str) 
     else:
         load_classifier(str(copy), None, id2label=LABELS)  # the file with the vocabulary will do
     assert not ran.exists()
+
+
+# --- what is loaded
+
+
+def test_weights_are_float32_in_memory_whatever_they_are_in_the_file(copy: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_classifier(str(copy), None, id2label=LABELS)
+    for kept in (model.half(), tokenizer):
+        kept.save_pretrained(tmp_path / "half")
+    assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "float16"
+    again, _ = load_classifier(str(tmp_path / "half"), None)
+    assert {parameter.dtype for parameter in again.parameters()} == {torch.float32}
+
+
+def test_a_head_is_made_for_the_labels_that_are_named_or_taken_as_it_is(copy: Path, tmp_path: Path) -> None:
+    labels = {0: "a", 1: "b", 2: "c", 3: "d"}
+    model, tokenizer = load_classifier(str(copy), None, id2label=labels)
+    assert (model.config.id2label, model.config.num_labels) == (labels, 4)
+    assert model.config.label2id == {"a": 0, "b": 1, "c": 2, "d": 3}
+    for kept in (model, tokenizer):
+        kept.save_pretrained(tmp_path / "released")
+    again, _ = load_classifier(str(tmp_path / "released"), None)
+    assert again.config.id2label == labels
+
+
+def test_a_model_that_is_no_xlm_roberta_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertForSequenceClassification(BertConfig(vocab_size=600, **tiny)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=f"HUB_MODEL_ID={tmp_path} is a bert model"):
+        load_classifier(str(tmp_path), None, setting="HUB_MODEL_ID")
+
+
+# --- the checkpoints of a training run
+
+
+def save(folder: Path, step: int, state: str | None = None) -> Path:
+    """What matters here of a checkpoint; `state` in place of a whole trainer_state.json."""
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    if state is None:
+        TrainerState(global_step=step, best_model_checkpoint="elsewhere").save_to_json(
+            str(checkpoint / "trainer_state.json")
+        )
+    else:
+        (checkpoint / "trainer_state.json").write_text(state)
+    return checkpoint
+
+
+def test_the_newest_checkpoint_is_that_of_the_greatest_step(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    for step in (99, 100, 20):
+        save(tmp_path, step)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
+
+
+@pytest.mark.parametrize("state", ["", "{", "[]", "{}", '{"global_step": 0}', "null"])
+def test_a_checkpoint_whose_state_is_not_whole_is_passed_over(tmp_path: Path, state: str) -> None:
+    save(tmp_path, 5)
+    save(tmp_path, 10, state)
+    (tmp_path / "checkpoint-15").mkdir()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal.create(tmp_path / "run")
+
+
+def test_a_checkpoint_that_is_taken_over_stands_in_its_new_place_as_the_best(
+    tmp_path: Path, journal: Journal
+) -> None:
+    earlier = tmp_path / "earlier"
+    save(earlier / "checkpoints", 5)
+    (save(earlier / "checkpoints", 10) / "model.safetensors").write_bytes(b"weights")
+    take_over_checkpoint(earlier, tmp_path / "mine", journal)
+    copy = tmp_path / "mine" / "checkpoint-10"
+    assert [each.name for each in copy.parent.iterdir()] == ["checkpoint-10"]
+    assert (copy / "model.safetensors").read_bytes() == b"weights"
+    state = TrainerState.load_from_json(str(copy / "trainer_state.json"))
+    assert (state.best_model_checkpoint, state.global_step) == (str(copy), 10)
+    assert run_record(journal.read())["resumed"] == {"step": 10, "from": str(earlier)}
+
+
+def test_without_a_checkpoint_nothing_is_taken_over_and_nothing_said(
+    tmp_path: Path, journal: Journal
+) -> None:
+    take_over_checkpoint(tmp_path / "earlier", tmp_path / "mine", journal)
+    assert not (tmp_path / "mine").exists()
+    assert list(journal.read()) == []
+
+
+def test_a_checkpoint_that_can_not_be_taken_over_is_a_warning_and_leaves_nothing(
+    tmp_path: Path, journal: Journal
+) -> None:
+    save(tmp_path / "earlier" / "checkpoints", 10, '{"global_step": 10, "a field of another version": 1}')
+    take_over_checkpoint(tmp_path / "earlier", tmp_path / "mine", journal)
+    assert not (tmp_path / "mine").exists()
+    record = run_record(journal.read())
+    assert "The checkpoint of earlier can't be taken over" in record["warnings"][0]["message"]
+    assert "resumed" not in record

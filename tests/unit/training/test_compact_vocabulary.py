@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 from transformers import (
@@ -46,3 +47,37 @@ def test_fifty_steps_in_the_compact_vocabulary_equal_those_in_the_full_one(
     assert after.shape == before.shape
     assert torch.equal(after[VOCABULARY:], before[VOCABULARY:])
     assert not torch.equal(after[5:VOCABULARY], before[5:VOCABULARY])
+
+
+def test_only_the_rows_that_occur_are_there_and_each_is_its_own(model: PreTrainedModel) -> None:
+    full = model.get_input_embeddings().weight.detach().clone()
+    with compact_vocabulary(model, [0, 2, 7, 9]):
+        compact = model.get_input_embeddings()
+        assert compact.weight.shape == (4, full.shape[1])
+        ids = torch.tensor([[9, 0], [7, 2]])
+        assert torch.equal(compact(ids), full[ids])
+
+
+@pytest.mark.parametrize("token", [1, 8, 399])
+def test_a_token_that_does_not_occur_is_an_error_and_no_other_tokens_row(
+    model: PreTrainedModel, token: int
+) -> None:
+    with compact_vocabulary(model, [0, 2, 7, 9]), pytest.raises(IndexError):
+        model.get_input_embeddings()(torch.tensor([token]))
+
+
+def test_the_full_matrix_is_back_after_the_block_with_what_was_learnt(model: PreTrainedModel) -> None:
+    full = model.get_input_embeddings()
+    before = full.weight.detach().clone()
+
+    def learn() -> None:
+        with compact_vocabulary(model, [2, 7]):
+            model.get_input_embeddings().weight.data += 1.0
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        learn()
+    assert model.get_input_embeddings() is full
+    changed = (full.weight != before).any(dim=1).nonzero().flatten().tolist()
+    assert changed == [2, 7]
+    torch.testing.assert_close(full.weight[[2, 7]], before[[2, 7]] + 1.0)

@@ -1,13 +1,24 @@
 """The recipe: what the settings become, and predictions in the order of the rows."""
 
+from pathlib import Path
+
 import datasets
 import pytest
-from transformers import (
-    PreTrainedModel,
-)
+import torch
+from transformers import AutoModelForSequenceClassification, EarlyStoppingCallback, PreTrainedModel
+from transformers.trainer_callback import PrinterCallback
 
 from configs import UrgencyConfig
-from retrain.training.fine_tuning import class_weights, predict
+from retrain.evaluation.scores import f1_metrics
+from retrain.training.fine_tuning import (
+    class_weights,
+    fine_tune,
+    predict,
+    tokens_of,
+    training_arguments,
+    training_summary,
+)
+from retrain.training.focal_loss import FocalLossTrainer
 from tests.conftest import NEEDED
 from tests.unit.training.conftest import padded_logits, rows_of
 
@@ -22,3 +33,151 @@ def test_predictions_come_back_in_the_order_of_the_rows(model: PreTrainedModel) 
     expected = padded_logits(model, rows).softmax(-1).detach().numpy()
     config = UrgencyConfig.from_environment(NEEDED | {"EVAL_BATCH_SIZE": "2"})
     assert predict(model, datasets.Dataset.from_list(rows), config) == pytest.approx(expected, abs=1e-5)
+
+
+# --- what the settings become
+
+CHOSEN = {
+    "NUM_TRAIN_EPOCHS": "2",
+    "TRAIN_BATCH_SIZE": "6",
+    "EVAL_BATCH_SIZE": "5",
+    "LEARNING_RATE": "0.003",
+    "WEIGHT_DECAY": "0.07",
+    "EVAL_STEPS": "10",
+    "EARLY_STOPPING_PATIENCE": "3",
+    "FOCAL_GAMMA": "1.5",
+    "FOCAL_ALPHA": "0.1, 0.2, 0.7",
+    "SEED": "7",
+}
+
+
+def config_of(**changed: str) -> UrgencyConfig:
+    return UrgencyConfig.from_environment(NEEDED | CHOSEN | changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_train_epochs", 2),
+        ("per_device_train_batch_size", 6),
+        ("per_device_eval_batch_size", 5),
+        ("learning_rate", 0.003),
+        ("weight_decay", 0.07),
+        ("eval_steps", 10),
+        ("logging_steps", 2),
+        ("seed", 7),
+        ("lr_scheduler_type", "linear"),
+        ("warmup_steps", 0),
+        ("metric_for_best_model", "f1_macro"),
+        ("greater_is_better", True),
+        ("load_best_model_at_end", True),
+        ("save_strategy", "best"),
+        ("save_total_limit", 1),
+        ("remove_unused_columns", False),
+        ("label_names", ["labels"]),
+        ("report_to", []),
+        ("use_cpu", not torch.cuda.is_available()),
+        ("n_gpu", min(torch.cuda.device_count(), 1)),
+    ],
+)
+def test_a_setting_reaches_the_trainer(tmp_path: Path, name: str, value: object) -> None:
+    assert getattr(training_arguments(config_of(), tmp_path), name) == value
+
+
+def test_the_trainer_logs_five_times_between_validations_or_at_each_step(tmp_path: Path) -> None:
+    steps = [training_arguments(config_of(EVAL_STEPS=n), tmp_path).logging_steps for n in ("50", "4", "1")]
+    assert steps == [10, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "weights"),
+    [("0.25", 0.25), ("0.1, 0.2, 0.7", (0.1, 0.2, 0.7)), ("balanced", (2.0, 1.0, 2 / 3))],
+)
+def test_class_weights_are_as_they_are_set(alpha: str, weights: float | tuple[float, ...]) -> None:
+    found = class_weights(config_of(FOCAL_ALPHA=alpha), [0, 1, 1, 2, 2, 2])
+    assert found == pytest.approx(weights)
+
+
+# --- a training of a few steps
+
+
+def trained(checkpoint: Path, folder: Path, **changed: str) -> FocalLossTrainer:
+    """On twelve rows, two steps an epoch."""
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
+    rows = datasets.Dataset.from_list(rows_of([9, 5, 7] * 4))
+    config = config_of(**changed)
+    return fine_tune(model, rows, rows.select(range(6)), config, folder, f1_metrics(config.id2label))
+
+
+@pytest.fixture(scope="module")
+def trainer(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> FocalLossTrainer:
+    return trained(checkpoint, tmp_path_factory.mktemp("training"))
+
+
+def test_the_focal_loss_is_as_it_is_set(trainer: FocalLossTrainer) -> None:
+    assert trainer.focal_loss.gamma == 1.5
+    assert trainer.focal_loss.alpha.tolist() == pytest.approx([0.1, 0.2, 0.7])
+
+
+def test_patience_is_as_it_is_set(trainer: FocalLossTrainer) -> None:
+    callbacks = trainer.callback_handler.callbacks
+    (stopping,) = [each for each in callbacks if isinstance(each, EarlyStoppingCallback)]
+    assert stopping.early_stopping_patience == 3
+    assert not [each for each in callbacks if isinstance(each, PrinterCallback)]
+
+
+def test_training_is_told_in_a_summary(trainer: FocalLossTrainer) -> None:
+    summary = training_summary(trainer)
+    assert summary.pop("best_f1_macro") == trainer.state.best_metric
+    on_gpu = torch.cuda.is_available()
+    assert summary == {
+        "steps": 4,
+        "best_step": 4,
+        "precision": "bf16" if on_gpu else "fp32",
+        "device": "cuda" if on_gpu else "cpu",
+        "devices": 1,
+    }
+
+
+def test_training_ends_after_as_many_validations_without_a_gain_as_set(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """With hardly any learning rate the first validation is the best: two more, and that was it."""
+    changed = {"LEARNING_RATE": "1e-12", "EVAL_STEPS": "1", "EARLY_STOPPING_PATIENCE": "2"}
+    trainer = trained(checkpoint, tmp_path, NUM_TRAIN_EPOCHS="20", **changed)
+    assert (trainer.state.best_global_step, trainer.state.global_step) == (1, 3)
+
+
+def test_the_learning_rate_falls_evenly_to_zero(checkpoint: Path, tmp_path: Path) -> None:
+    trainer = trained(checkpoint, tmp_path, EVAL_STEPS="5", EARLY_STOPPING_PATIENCE="9")
+    rates = [logs["learning_rate"] for logs in trainer.state.log_history if "learning_rate" in logs]
+    assert rates == pytest.approx([0.003, 0.00225, 0.0015, 0.00075])
+
+
+@pytest.mark.parametrize("where", ["train", "eval"])
+def test_a_token_that_stands_in_one_split_only_is_in_the_vocabulary(
+    checkpoint: Path, tmp_path: Path, where: str
+) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
+    rows = rows_of([9, 5, 7])
+    rare = [rows[0] | {"input_ids": [0, 450, 2]}, *rows[1:]]
+    train, evaluated = (
+        datasets.Dataset.from_list(rare if each == where else rows) for each in ("train", "eval")
+    )
+    config = config_of(NUM_TRAIN_EPOCHS="1")
+    trainer = fine_tune(model, train, evaluated, config, tmp_path, f1_metrics(config.id2label))
+    assert trainer.state.global_step == 1
+
+
+# --- the tokens that occur
+
+
+@pytest.mark.parametrize("row", [0, 9_999, 10_000, 20_000])
+def test_tokens_of_every_row_are_found(row: int) -> None:
+    """They are read 10,000 rows at a time."""
+    ids = [[0, 5, 2]] * 20_001
+    ids[row] = [0, 9, 7, 2]
+    found = tokens_of(datasets.Dataset.from_dict({"input_ids": ids}))
+    assert found.tolist() == [0, 2, 5, 7, 9]

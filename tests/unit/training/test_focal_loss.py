@@ -1,6 +1,7 @@
 """The focal loss against its formula, and its Trainer, whose batches may come in parts."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from transformers import (
     PreTrainedModel,
     TrainingArguments,
 )
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from retrain.training.batching import collate_packed, packed
 from retrain.training.focal_loss import FocalLossMultiClass, FocalLossTrainer
@@ -60,3 +62,72 @@ def test_a_batch_over_the_budget_has_the_same_gradient_in_parts(
     assert found.keys() == expected.keys()
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_the_loss_is_computed_in_float32_whatever_the_logits_are() -> None:
+    """In bfloat16 1 - p_t of a row that is nearly certain would have one digit."""
+    logits, labels = torch.tensor([[4.0, 0.5, -1.0], [0.0, 1.0, 3.0]]), torch.tensor([0, 1])
+    loss = FocalLossMultiClass()(logits.bfloat16(), labels)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, FocalLossMultiClass()(logits, labels), rtol=1e-6, atol=0.0)
+
+
+def test_each_row_has_the_weight_of_its_class() -> None:
+    logits = torch.zeros(3, 3)
+    by_class = FocalLossMultiClass(2.0, [0.1, 0.2, 0.7])
+    losses = [float(by_class(logits[:1], torch.tensor([i]))) for i in range(3)]
+    assert losses == pytest.approx([losses[0], 2 * losses[0], 7 * losses[0]])
+
+
+def test_a_row_counts_less_the_surer_it_is_right() -> None:
+    """(1 - p_t)² is a hundredth for p_t = 0.9."""
+    logits = torch.tensor([[0.9, 0.1]]).log()
+    plain, focal = (float(FocalLossMultiClass(g, 1.0)(logits, torch.tensor([0]))) for g in (0.0, 2.0))
+    assert focal == pytest.approx(plain / 100, rel=1e-4)
+
+
+def trainer_of(classifier: nn.Module, folder: Path, **options: Any) -> FocalLossTrainer:
+    arguments = TrainingArguments(str(folder), report_to="none", use_cpu=True)
+    trainer = FocalLossTrainer(classifier, arguments, focal_loss=FocalLossMultiClass(), **options)
+    trainer.current_gradient_accumulation_steps = 1
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("options", "lengths", "seen"),
+    [
+        ({"token_budget": 45}, [40, 3, 120, 8, 21, 30], [43, 120, 29, 30]),
+        ({}, [1024, 1024, 3], [2048, 3]),
+    ],
+    ids=["a given budget", "2,048 unless given"],
+)
+def test_no_more_tokens_are_computed_at_once_than_the_budget(
+    model: PreTrainedModel, tmp_path: Path, options: dict[str, int], lengths: list[int], seen: list[int]
+) -> None:
+    tokens: list[int] = []
+
+    class Classifier(nn.Module):
+        """Counts what it is given; its logits depend on a weight and nothing else."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(3))
+
+        def forward(self, input_ids: torch.Tensor, **batch: torch.Tensor) -> SequenceClassifierOutput:
+            tokens.append(input_ids.numel())
+            return SequenceClassifierOutput(logits=self.weight.expand(len(batch["lengths"]), 3))
+
+    classifier = Classifier()
+    trainer_of(classifier, tmp_path, **options).training_step(classifier, collate_packed(rows_of(lengths)))
+    assert tokens == seen
+
+
+def test_after_a_step_in_parts_a_batch_counts_whole_again(model: PreTrainedModel, tmp_path: Path) -> None:
+    batch = collate_packed(rows_of([40, 3, 120, 8, 21, 30]))
+    with packed(model) as classifier:
+        trainer = trainer_of(classifier, tmp_path, token_budget=45)
+        before = trainer.compute_loss(classifier.eval(), batch)
+        trainer.training_step(classifier, batch)
+        after, outputs = trainer.compute_loss(classifier.eval(), batch, return_outputs=True)
+    torch.testing.assert_close(after, before)
+    torch.testing.assert_close(after, FocalLossMultiClass()(outputs.logits, batch["labels"]))

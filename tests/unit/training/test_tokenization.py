@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import datasets
+import pytest
+from transformers import PreTrainedTokenizerBase
+
 from retrain.training.checkpoint import load_classifier
-from retrain.training.tokenization import cut_texts
+from retrain.training.tokenization import cut_texts, tokenize
 
 
 def test_a_text_is_cut_where_training_stops_reading_it(checkpoint: Path) -> None:
@@ -15,3 +19,43 @@ def test_a_text_is_cut_where_training_stops_reading_it(checkpoint: Path) -> None
     assert len(cut_long) < len(long) / 10
     read = [tokenizer(t, truncation=True, max_length=16)["input_ids"] for t in (cut_long, long)]
     assert read[0] == read[1]
+
+
+@pytest.fixture
+def tokenizer(checkpoint: Path) -> PreTrainedTokenizerBase:
+    return load_classifier(str(checkpoint), None)[1]
+
+
+def test_texts_become_tokens_and_are_cut_at_the_longest_length(tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = datasets.Dataset.from_dict({"grievance": ["no water", "no water " * 100], "label": [1, 0]})
+    tokenized = tokenize(tokenizer, rows, 16)
+    assert sorted(tokenized.column_names) == ["attention_mask", "input_ids", "label"]
+    assert list(tokenized["label"]) == [1, 0]
+    assert tokenized["input_ids"][0] == tokenizer("no water")["input_ids"]
+    assert len(tokenized["input_ids"][1]) == 16
+
+
+def test_the_same_rows_and_length_are_tokenised_once(tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = datasets.Dataset.from_dict({"grievance": ["no water", "no light"], "label": [1, 0]})
+    kept, again, other = (tokenize(tokenizer, rows, length)._fingerprint for length in (16, 16, 8))
+    assert kept == again != other
+    assert tokenize(tokenizer, rows.select([0]), 16)._fingerprint != kept
+
+
+def test_of_a_text_without_end_the_beginning_is_read(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The word that would be cut through is not whole: it would have other tokens."""
+    beginning, rest = "x" * 100_000, "y" * 1000
+    rows = datasets.Dataset.from_dict({"grievance": [beginning + rest]})
+    (ids,) = tokenize(tokenizer, rows, 512)["input_ids"]
+    assert ids == tokenizer(beginning, truncation=True, max_length=512)["input_ids"]
+    assert cut_texts(tokenizer, ["hm" + " " * 99_998 + "tail"], 512)[0] == "hm" + " " * 99_998
+
+
+@pytest.mark.parametrize("words", [1, 13, 14, 15, 40])
+def test_a_cut_text_has_the_tokens_of_the_whole(tokenizer: PreTrainedTokenizerBase, words: int) -> None:
+    text = " ".join(["no", "water"] * words)[: 3 * words]
+    (cut,) = cut_texts(tokenizer, [text], 16)
+    assert text.startswith(cut)
+    read = [tokenizer(each, truncation=True, max_length=16)["input_ids"] for each in (cut, text)]
+    assert read[0] == read[1]
+    assert cut == text or len(read[0]) == 16
