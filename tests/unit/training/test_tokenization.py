@@ -35,20 +35,25 @@ def test_texts_become_tokens_and_are_cut_at_the_longest_length(tokenizer: PreTra
     assert len(tokenized["input_ids"][1]) == 16
 
 
-def test_the_same_rows_and_length_are_tokenised_once(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_the_same_rows_and_length_are_tokenised_once(checkpoint: Path) -> None:
     rows = datasets.Dataset.from_dict({"grievance": ["no water", "no light"], "label": [1, 0]})
-    kept, again, other = (tokenize(tokenizer, rows, length)._fingerprint for length in (16, 16, 8))
-    assert kept == again != other
-    assert tokenize(tokenizer, rows.select([0]), 16)._fingerprint != kept
+
+    def key(rows: datasets.Dataset, max_length: int) -> str:
+        _, tokenizer = load_classifier(str(checkpoint), None)
+        return str(tokenize(tokenizer, rows, max_length)._fingerprint)
+
+    assert key(rows, 16) == key(rows, 16) != key(rows, 8)
+    assert key(rows.select([0]), 16) != key(rows, 16)
 
 
 def test_of_a_text_without_end_the_beginning_is_read(tokenizer: PreTrainedTokenizerBase) -> None:
-    """The word that would be cut through is not whole: it would have other tokens."""
     beginning, rest = "x" * 100_000, "y" * 1000
     rows = datasets.Dataset.from_dict({"grievance": [beginning + rest]})
     (ids,) = tokenize(tokenizer, rows, 512)["input_ids"]
     assert ids == tokenizer(beginning, truncation=True, max_length=512)["input_ids"]
-    assert cut_texts(tokenizer, ["hm" + " " * 99_998 + "tail"], 512)[0] == "hm" + " " * 99_998
+    (cut,) = cut_texts(tokenizer, ["hm" + " " * 99_998 + "tail"], 512)
+    assert len(cut) <= 100_000
+    assert "tail" not in cut
 
 
 @pytest.mark.parametrize("words", [1, 13, 14, 15, 40])
