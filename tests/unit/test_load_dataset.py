@@ -1,13 +1,21 @@
 """The checks of a data set, on data sets in memory."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
+from huggingface_hub import HfApi
 
-from load_dataset import Splits, check_splits
+from load_dataset import Splits, check_splits, normalise, pinned_revision
+from rehearsal.local_hub import LocalHub
+from rehearsal.world import push_splits
 from retrain.errors import DatasetError
-from tests.conftest import LABELS
+from tests.conftest import CITY, LABELS, SOURCE, USERS
 from tests.hostile_texts import HOSTILE, control_characters
 
 LABEL2ID = {"NORMAL": 0, "URGENT": 1, "HIGHLY URGENT": 2}
@@ -106,3 +114,200 @@ def test_hostile_labels_and_columns_are_told_short_and_harmlessly(unique_grievan
     for told in (label, column):
         assert control_characters(told) | set(told) & {"\n", "\u2028"} == set()
         assert len(told) < 400
+
+
+# --- texts that are the same
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Eval a", "EVAL A"),
+        ("Eval a", "  Eval\t a\n"),
+        ("ﬁne ①", "fine 1"),  # NFKC: a ligature, a circled digit
+        ("ＷＡＴＥＲ", "water"),  # full width
+        ("e\u0301cole", "\u00e9cole"),  # composed or not
+        ("Straße", "STRASSE"),
+        ("सडक\u00a0मा", "सडक मा"),
+    ],
+)
+def test_two_texts_are_the_same_but_for_form_case_and_space(one: str, other: str) -> None:
+    assert normalise(one) == normalise(other)
+
+
+def test_other_texts_are_not_the_same() -> None:
+    assert normalise("no water") != normalise("nowater")
+
+
+def test_texts_in_both_eval_and_test_are_counted_and_stay() -> None:
+    checked = check(test=split(["EVAL  a", "b", "c"], [0, 1, 2]))
+    assert checked.info.shared_by_eval_and_test == 1
+    assert checked.info.split_sizes == {"train": 3, "eval": 3, "test": 3}
+    assert check().info.shared_by_eval_and_test == 0
+
+
+def test_a_text_of_both_eval_and_test_leaves_train_once_and_counts_for_each() -> None:
+    both = split(["x", "b", "c"], [0, 1, 2])
+    checked = check(train=split(["X", "y", "z", "w"], [0, 0, 1, 2]), eval=both, test=both)
+    assert list(checked.train["grievance"]) == ["y", "z", "w"]
+    assert checked.info.removed_from_train == {"eval": 1, "test": 1}
+    assert checked.info.split_sizes["train"] == 3
+
+
+def test_a_text_that_is_repeated_in_train_leaves_it_each_time() -> None:
+    checked = check(train=split(["eval a", "EVAL A", "y", "z", "w"], [0, 0, 0, 1, 2]))
+    assert list(checked.train["grievance"]) == ["y", "z", "w"]
+    assert checked.info.removed_from_train == {"eval": 2, "test": 0}
+
+
+# --- what is known of a data set
+
+
+def test_what_was_found_is_recorded() -> None:
+    loaded = {name: good(name) for name in ("train", "eval", "test")}
+    train = split(["a", "a", "A", "b", "c"], [0, 0, 0, 1, 2])
+    info = check_splits(
+        loaded | {"train": train}, LABEL2ID, repo_id="city/data", revision="1" * 40, version_tag="v1"
+    ).info
+    assert (info.repo_id, info.revision, info.version_tag) == ("city/data", "1" * 40, "v1")
+    assert info.split_sizes == {"train": 5, "eval": 3, "test": 3}
+    assert info.label_counts["train"] == {"NORMAL": 3, "URGENT": 1, "HIGHLY URGENT": 1}
+    assert info.exact_duplicates == {"train": 1, "eval": 0, "test": 0}
+    assert info.normalised_duplicates == {"train": 2, "eval": 0, "test": 0}
+    assert info.removed_from_train == {"eval": 0, "test": 0}
+
+
+def test_labels_are_counted_once_the_texts_of_eval_and_test_are_out() -> None:
+    checked = check(train=split(["eval a", "y", "z", "w"], [0, 0, 1, 2]))
+    assert checked.info.label_counts["train"] == {"NORMAL": 1, "URGENT": 1, "HIGHLY URGENT": 1}
+
+
+def test_other_columns_are_left_behind() -> None:
+    checked = check(train=split(["a", "b", "c"], [0, 1, 2], name=["x", "y", "z"]))
+    assert checked.train.column_names == ["grievance", "label"]
+
+
+# --- labels
+
+
+def test_a_class_label_that_names_no_class_is_read_by_its_ids() -> None:
+    feature = datasets.ClassLabel(names=["0", "1", "2"])
+    assert check(train=good("train").cast_column("label", feature)).train["label"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[False, True, True], [0.0, 1.0, 2.0], [[0], [1], [2]], ["0", "1", "2"], [-1, 1, 2], [0, 1, 3]],
+    ids=["truth", "float", "list", "digits", "below", "beyond"],
+)
+def test_a_label_that_is_no_id_and_no_name_is_unknown(labels: list[Any]) -> None:
+    with pytest.raises(DatasetError, match=r"unknown label .* A label is an id from 0 to 2 or one of these"):
+        check(train=split(["a", "b", "c"], labels))
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "test"])
+def test_every_split_needs_every_class(name: str) -> None:
+    with pytest.raises(DatasetError) as told:
+        check(**{name: split(["x", "y"], [0, 2])})
+    assert str(told.value) == (
+        f"Split {name} of city/data has no row of URGENT. Macro F1 needs every class in every split: add "
+        "rows or split anew, stratified by label."
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("no such label", "'no such label'"),
+        ("one two three four", "'one two three four'"),
+        ("a b c d e", "a text of 9 characters"),
+        ("x" * 40, "'" + "x" * 40 + "'"),
+        ("x" * 41, "a text of 41 characters"),
+    ],
+)
+def test_a_label_that_could_be_a_citizens_text_is_not_shown(label: str, shown: str) -> None:
+    with pytest.raises(DatasetError) as told:
+        check(train=split(["a", "b", "c"], ["NORMAL", "URGENT", label]))
+    assert f"an unknown label ({shown})." in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (1, "1 row (number 0, from 0) without"),
+        (2, "2 rows (number 0, 1, from 0) without"),
+        (5, "5 rows (number 0, 1, 2, 3, 4, from 0) without"),
+        (6, "6 rows (number 0, 1, 2, 3, 4, …, from 0) without"),
+    ],
+)
+def test_the_first_five_rows_at_fault_are_named(bad: int, said: str) -> None:
+    with pytest.raises(DatasetError) as told:
+        check(train=split([" "] * bad + ["a"], [0] * bad + [1]))
+    assert said in str(told.value)
+
+
+def test_five_unknown_labels_are_shown() -> None:
+    with pytest.raises(DatasetError) as told:
+        check(train=split([*"abcdefg"], [*"tuvwxyz"]))
+    assert "7 rows (number 0, 1, 2, 3, 4, …, from 0)" in str(told.value)
+    assert "('t', 'u', 'v', 'w', 'x')" in str(told.value)
+
+
+@pytest.mark.parametrize(("columns", "more"), [(10, ""), (11, ", …")])
+def test_ten_names_of_columns_are_shown(columns: int, more: str) -> None:
+    wide = datasets.Dataset.from_dict({f"c{i:02}": ["x"] for i in range(columns)})
+    with pytest.raises(DatasetError) as told:
+        check(train=wide)
+    shown = ", ".join(f"'c{i:02}'" for i in range(10))
+    assert f"has no column grievance or label (it has {shown}{more})." in str(told.value)
+
+
+def test_every_split_that_is_missing_is_named() -> None:
+    with pytest.raises(DatasetError, match=r"no split eval or test \(it has 'train', 'x'\)"):
+        check_splits({"train": good("a"), "x": good("b")}, LABEL2ID, repo_id="c/d", revision="0")
+
+
+# --- from the Hub
+
+
+def test_a_data_set_is_loaded_at_one_commit_and_named_by_its_newest_tag(
+    tmp_path: Path, good_splits: dict[str, list[dict[str, Any]]]
+) -> None:
+    with LocalHub(tmp_path / "hub", USERS) as hub:
+        api = HfApi(endpoint=hub.url, token=CITY)
+        push_splits(api, "city/data", good_splits, "v20250101_000000")
+        first = pinned_revision(api, "city/data")
+        for tag in ("v20250301_000000", "v20250201_000000", "z-not-a-version"):
+            api.create_tag("city/data", tag=tag, repo_type="dataset")
+        api.upload_file(
+            path_or_fileobj=b"x", path_in_repo="notes.txt", repo_id="city/data", repo_type="dataset"
+        )
+        newest = pinned_revision(api, "city/data")
+        api.create_tag("city/data", tag="v20260101_000000", repo_type="dataset")
+        assert pinned_revision(api, "city/data", "v20250101_000000") == first != newest
+        tags = api.list_repo_refs("city/data", repo_type="dataset").tags
+        assert {tag.target_commit for tag in tags} == {first, newest}
+        with pytest.raises(DatasetError, match="Could not read the data set city/data"):
+            pinned_revision(api, "city/data", "no-such-tag")
+        loaded = load_in_another_process(hub.url, first, tmp_path / "cache")
+        assert loaded == [first, "v20250301_000000", len(good_splits["train"])]
+
+
+def load_in_another_process(url: str, revision: str, cache: Path) -> list[Any]:
+    """The client of `datasets` reads where the Hub is when it is imported."""
+    code = f"""
+import json, sys; sys.path.insert(0, {str(SOURCE)!r})
+from huggingface_hub import HfApi
+from load_dataset import load_splits
+splits = load_splits(HfApi(token={CITY!r}), "city/data", {LABEL2ID!r}, sys.argv[1])
+print(json.dumps([splits.info.revision, splits.info.version_tag, len(splits.train)]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, revision],
+        env=os.environ | {"HF_ENDPOINT": url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout))
