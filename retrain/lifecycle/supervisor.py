@@ -31,10 +31,11 @@ CURSOR_UP = "\x1b[A"  # what that leaves behind in a log
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a run may take, and how long nothing may happen in it."""
+    """How long a run may take, may show no sign of life, and may stay after its outcome."""
 
     max_run_minutes: float
     stall_minutes: float
+    farewell_seconds: float = FAREWELL_SECONDS
 
 
 def run_child(
