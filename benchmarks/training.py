@@ -74,7 +74,7 @@ class OurRecipe:
         eval_steps: int,
     ) -> None:
         chosen = {"NUM_TRAIN_EPOCHS": str(epochs), "EVAL_STEPS": str(eval_steps)}
-        self.config = UrgencyConfig.from_environment(self.settings | chosen)
+        self.config = UrgencyConfig.read(self.settings | chosen)
         tokenize = self.classifier.tokenize_dataset
         with tempfile.TemporaryDirectory() as folder:
             fine_tune(

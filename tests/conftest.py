@@ -24,6 +24,7 @@ from typing import Any  # noqa: E402
 import pytest  # noqa: E402
 from huggingface_hub import HfApi  # noqa: E402
 
+from retrain.events import Progress, Stage, Started, Validation  # noqa: E402
 from retrain.journal import Journal  # noqa: E402
 from rehearsal.local_hub import LocalHub  # noqa: E402
 from rehearsal.sample_data import make_grievances  # noqa: E402
@@ -360,9 +361,9 @@ def good_splits(unique_grievances: list[dict[str, Any]]) -> dict[str, list[dict[
 def journal(tmp_path: Path) -> Journal:
     """The journal of a run that has failed, with hostile text in it."""
     journal = Journal.create(tmp_path / "run")
-    journal.write("started", label="urgency", folder="x", settings={})
-    journal.write("stage", name="train")
+    journal.write(Started("x", "urgency", {}))
+    journal.write(Stage("train"))
     for step in range(1, 6):
-        journal.write("progress", stage="train", done=step, total=10, loss=1 / step)
-        journal.write("validation", step=step, total=10, f1_macro=step / 10, loss=1.0)
+        journal.write(Progress("train", step, 10, 1 / step))
+        journal.write(Validation(step, 10, step / 10, 1.0))
     return journal

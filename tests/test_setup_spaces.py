@@ -33,11 +33,13 @@ class SetUp:
         self.folder, self.hub = folder, hub
         self.api = HfApi(endpoint=hub.url, token=CITY)
 
-    def __call__(self, *options: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *options: str, command: str = "setup", **changed: str
+    ) -> subprocess.CompletedProcess[str]:
         file = self.folder / ".env"
         file.write_text("\n".join(f"{name}={value}" for name, value in (ENV | changed).items()))
         return subprocess.run(
-            [sys.executable, "-m", "retrain.setup", str(file), *options],
+            [sys.executable, "-m", "retrain", command, str(file), *options],
             cwd=SOURCE,
             env={
                 "PATH": os.environ["PATH"],
@@ -89,8 +91,7 @@ def test_a_plan_changes_nothing_and_what_is_done_twice_changes_nothing_the_secon
         assert not [
             name
             for name in files
-            if name.startswith(("tests", "rehearsal", "retrain.setup", ".", "companion"))
-            and name != ".gitattributes"
+            if name.startswith(("tests", "rehearsal", ".", "companion")) and name != ".gitattributes"
         ]
         assert "requirements-dev.txt" not in files
         assert "app.py" in set_up.api.list_repo_files(api, repo_type="space")
@@ -114,7 +115,7 @@ def test_the_inference_space_gets_what_its_own_settings_need(set_up: SetUp) -> N
 
 
 def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
-    empty = set_up("--check", LABEL="urgency")
+    empty = set_up(command="check", LABEL="urgency")
     assert empty.returncode == 1
     assert "ok  HF_TOKEN: accepted" in empty.stdout
     assert "!!  data set city/urgency-data: not readable" in empty.stdout
@@ -129,7 +130,7 @@ def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
     set_up.api.delete_space_secret("city/urgency-retrain", "HF_TOKEN")
     set_up.api.add_space_variable("city/urgency-retrain", "SEED", "3")
     set_up.api.pause_space("city/urgency-retrain")
-    checked = set_up("--check", LABEL="urgency", SEED="7").stdout
+    checked = set_up(command="check", LABEL="urgency", SEED="7").stdout
     assert "ok  data set city/urgency-data: has the splits train, eval and test" in checked
     assert "!!  model city/urgency-model: no version yet" in checked
     assert "!!  API http://127.0.0.1:9/predict: no answer: no connection" in checked

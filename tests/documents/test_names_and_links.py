@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs import BaseConfig, get_config
-from retrain.setup.plan import OURS
+from retrain.setup.installation import OURS
 from tests.documents.reading import ALL_BUT_TESTS, DOCUMENTS, FILES, NEEDED, code_of, tokens_of
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from configs import BaseConfig, get_config
 from docs.settings_table import PAGE, with_table
-from retrain.setup.plan import BUILD, OURS, VARIABLES
+from retrain.setup.installation import BUILD, OURS, VARIABLES
 from tests.conftest import SOURCE
 from tests.documents.commands import runs
 from tests.documents.conftest import ACTIVATE, Clone

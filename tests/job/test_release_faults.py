@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from retrain.hub.model_repo import restore_version
-from retrain.hub.versions import GIVEN_UP, list_versions, mark, read_metadata
+from retrain.hub.model_repo import ModelRepo
 from tests.conftest import SOURCE, City, free_port
 
 HOLD = 50  # seconds, if it is not released: less than those after which the client gives up
@@ -21,11 +20,11 @@ HOLD = 50  # seconds, if it is not released: less than those after which the cli
 
 def assert_whole(city: City, versions: int) -> None:
     """Main is the newest version, complete and tagged, and the API serves it."""
-    listed = list_versions(city.api, "city/model")
+    listed = ModelRepo(city.api, "city/model").versions()
     assert len(listed) == versions
     head = city.api.model_info("city/model").sha
     assert listed[0].revision == head
-    assert read_metadata(city.api, "city/model", head)["version_tag"] == listed[0].tag
+    assert ModelRepo(city.api, "city/model").metadata(head)["version_tag"] == listed[0].tag
     files = set(city.api.list_repo_files("city/model", revision=head))
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "metadata.json"} <= files
     assert listed[0].verified
@@ -99,13 +98,13 @@ def test_a_tag_that_somebody_has_taken_is_never_moved(served_city: City) -> None
     held = city.hub.faults.add(method="POST", path="/city/model/tag/", delay=HOLD)
     job = city.start()
     assert held.met.wait(90)
-    wanted = read_metadata(city.api, "city/model")["version_tag"]
+    wanted = ModelRepo(city.api, "city/model").metadata()["version_tag"]
     city.api.create_tag("city/model", tag=wanted, revision=first)
     held.released.set()
     run = city.end(job)
     assert run.record["outcome"] == "accepted", run.output
     assert run.record["release"]["version_tag"] > wanted
-    assert next(v for v in list_versions(city.api, "city/model") if v.tag == wanted).revision == first
+    assert next(v for v in ModelRepo(city.api, "city/model").versions() if v.tag == wanted).revision == first
     assert_whole(city, versions=3)
 
 
@@ -113,13 +112,13 @@ def test_a_restart_that_is_refused_brings_the_previous_version_back_and_says_how
     served_city: City,
 ) -> None:
     city = served_city
-    (first,) = list_versions(city.api, "city/model")
+    (first,) = ModelRepo(city.api, "city/model").versions()
     city.hub.faults.add(method="POST", path="/spaces/city/inference/restart", status=403, times=None)
     run = city.run()
     assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
-    assert f"python -m retrain.release.rollout rollback --to {first.tag}" in run.output
+    assert f"python -m retrain rollback --to {first.tag}" in run.output
     assert "main of city/model is at" in run.output
-    newest = list_versions(city.api, "city/model")[0]
+    newest = ModelRepo(city.api, "city/model").versions()[0]
     assert weights(city, newest.revision) == weights(city, first.revision)
     assert newest.revision == city.api.model_info("city/model").sha
 
@@ -143,17 +142,17 @@ def serve_wrongly(city: City, rightly: set[str]) -> None:
 
 def test_a_version_that_answers_with_other_labels_is_rolled_back(served_city: City) -> None:
     city = served_city
-    (first,) = list_versions(city.api, "city/model")
+    (first,) = ModelRepo(city.api, "city/model").versions()
     serve_wrongly(city, rightly={weights(city, first.revision)})
     run = city.run()
     assert (run.exit_code, run.record["outcome"]) == (1, "rolled_back"), run.output
     assert f"{first.tag} was restored as" in run.output
     assert "test text" in run.output
     assert_whole(city, versions=3)
-    restored, released, _ = list_versions(city.api, "city/model")
+    restored, released, _ = ModelRepo(city.api, "city/model").versions()
     assert weights(city, restored.revision) == weights(city, first.revision)
     assert weights(city, released.revision) != weights(city, first.revision)
-    told = read_metadata(city.api, "city/model", restored.revision)
+    told = ModelRepo(city.api, "city/model").metadata(restored.revision)
     assert told["restored_from"] == first.tag
     assert released.given_up
     assert not released.verified
@@ -161,7 +160,7 @@ def test_a_version_that_answers_with_other_labels_is_rolled_back(served_city: Ci
 
 def test_a_push_during_the_rollout_does_not_bar_the_way_back_and_stays(served_city: City) -> None:
     city = served_city
-    (first,) = list_versions(city.api, "city/model")
+    (first,) = ModelRepo(city.api, "city/model").versions()
     serve_wrongly(city, rightly={weights(city, first.revision)})
     held = city.hub.faults.add(method="POST", path="/spaces/city/inference/restart", delay=HOLD)
     job = city.start()
@@ -171,7 +170,7 @@ def test_a_push_during_the_rollout_does_not_bar_the_way_back_and_stays(served_ci
     run = city.end(job)
     assert (run.exit_code, run.record["outcome"]) == (1, "rolled_back"), run.output
     assert_whole(city, versions=3)
-    newest = list_versions(city.api, "city/model")[0]
+    newest = ModelRepo(city.api, "city/model").versions()[0]
     assert weights(city, newest.revision) == weights(city, first.revision)
     assert "notes.txt" in city.api.list_repo_files("city/model")
 
@@ -179,18 +178,18 @@ def test_a_push_during_the_rollout_does_not_bar_the_way_back_and_stays(served_ci
 def test_a_version_that_was_given_up_is_reverted_by_the_next_run_never_finished(served_city: City) -> None:
     """Its canary fails, and so does the way back: the next run may not take any answer for a proof."""
     city = served_city
-    (first,) = list_versions(city.api, "city/model")
+    (first,) = ModelRepo(city.api, "city/model").versions()
     serve_wrongly(city, rightly={weights(city, first.revision)})
     city.hub.faults.add(method="POST", path="/city/model/commit/", status=403, skip=1)
     run = city.run()
     assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
     assert "Going back to" in run.output
-    released = list_versions(city.api, "city/model")[0]
+    released = ModelRepo(city.api, "city/model").versions()[0]
     assert (released.given_up, released.verified) == (True, False)
     run = city.run(NUM_TRAIN_EPOCHS="1", LEARNING_RATE="1e-6")
     assert f"which does not come up (it was given up): {first.tag} was restored" in run.output
     assert_whole(city, versions=3)
-    newest = list_versions(city.api, "city/model")[0]
+    newest = ModelRepo(city.api, "city/model").versions()[0]
     assert weights(city, newest.revision) == weights(city, first.revision)
 
 
@@ -199,16 +198,16 @@ def test_the_way_back_leads_to_a_version_that_has_served_never_to_one_that_was_g
 ) -> None:
     """First good, second bad, third the restored first, whose rollout was cut short and does not come up."""
     city = served_city
-    (first,) = list_versions(city.api, "city/model")
+    (first,) = ModelRepo(city.api, "city/model").versions()
     bad = city.api.upload_file(path_or_fileobj=b"bad", path_in_repo="model.safetensors", repo_id="city/model")
     city.api.create_tag("city/model", tag="v20990101_000000", revision=bad.oid)
-    mark(city.api, "city/model", GIVEN_UP, "v20990101_000000", bad.oid)
-    third = restore_version(city.api, "city/model", first, cause="a test")
+    ModelRepo(city.api, "city/model").mark("given-up-", "v20990101_000000", bad.oid)
+    third = ModelRepo(city.api, "city/model").restore(first, cause="a test")
     serve_wrongly(city, rightly=set())
     run = city.run()
     assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
     assert f"Going back to {first.tag} failed too" in run.output
-    newest = list_versions(city.api, "city/model")[0]
+    newest = ModelRepo(city.api, "city/model").versions()[0]
     assert newest.tag > third.version_tag
     assert weights(city, newest.revision) == weights(city, first.revision)
 
@@ -226,7 +225,7 @@ def test_a_tag_that_is_not_ours_is_left_alone(served_city: City) -> None:
 
 def test_what_people_wrote_into_the_card_and_beside_it_stays(served_city: City) -> None:
     city = served_city
-    (first,) = list_versions(city.api, "city/model")
+    (first,) = ModelRepo(city.api, "city/model").versions()
     card = Path(city.api.hf_hub_download("city/model", "README.md")).read_text(encoding="utf-8")
     city.api.upload_file(
         path_or_fileobj=f"{card}\n## Ours\n\nAsk Maya.\n".encode(),
@@ -237,7 +236,7 @@ def test_what_people_wrote_into_the_card_and_beside_it_stays(served_city: City) 
     run = city.run()
     assert run.exit_code == 0, run.output
     by_hand(city, "rollback", "--to", str(first.tag))
-    for version in list_versions(city.api, "city/model")[:2]:
+    for version in ModelRepo(city.api, "city/model").versions()[:2]:
         file = city.api.hf_hub_download("city/model", "README.md", revision=version.revision)
         assert Path(file).read_text(encoding="utf-8").strip().endswith("## Ours\n\nAsk Maya.")
         assert "notes.txt" in city.api.list_repo_files("city/model", revision=version.revision)
@@ -248,7 +247,7 @@ def test_what_people_wrote_into_the_card_and_beside_it_stays(served_city: City) 
 
 def test_a_version_that_never_becomes_ready_is_rolled_back(served_city: City) -> None:
     city = served_city
-    (first,) = list_versions(city.api, "city/model")
+    (first,) = ModelRepo(city.api, "city/model").versions()
     honest = city.live_api.about
 
     def about() -> dict[str, Any]:
@@ -277,7 +276,7 @@ def test_a_head_that_moved_since_the_comparison_makes_the_verdict_void(served_ci
     assert (run.exit_code, run.record["outcome"]) == (1, "inconclusive"), run.output
     assert "city committed 'Upload notes.txt with huggingface_hub'" in run.output
     assert city.api.model_info("city/model").sha == moved
-    assert len(list_versions(city.api, "city/model")) == 1
+    assert len(ModelRepo(city.api, "city/model").versions()) == 1
 
 
 def test_of_two_jobs_that_release_at_once_one_wins_and_the_other_finds_that_the_head_moved(
@@ -297,7 +296,7 @@ def test_of_two_jobs_that_release_at_once_one_wins_and_the_other_finds_that_the_
 
 def by_hand(city: City, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "retrain.release.rollout", *arguments],
+        [sys.executable, "-m", "retrain", *arguments],
         env=city.settings,
         cwd=SOURCE,
         capture_output=True,
@@ -308,7 +307,7 @@ def by_hand(city: City, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_versions_are_listed_and_restored_by_hand(served_city: City) -> None:
     city = served_city
-    (first,) = list_versions(city.api, "city/model")
+    (first,) = ModelRepo(city.api, "city/model").versions()
     run = city.run()
     assert run.exit_code == 0, run.output
     second = run.record["release"]["version_tag"]
@@ -320,7 +319,7 @@ def test_versions_are_listed_and_restored_by_hand(served_city: City) -> None:
     assert told.returncode == 0, told.stderr
     assert f"{first.tag} was restored as" in told.stdout
     assert_whole(city, versions=3)
-    newest = list_versions(city.api, "city/model")[0]
+    newest = ModelRepo(city.api, "city/model").versions()[0]
     assert weights(city, newest.revision) == weights(city, first.revision)
     assert f"restored from {first.tag}" in by_hand(city, "versions").stdout.splitlines()[1]
     missing = by_hand(city, "rollback", "--to", "v20200101_000000")

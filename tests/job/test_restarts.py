@@ -7,8 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+from retrain.hub.run_archive import RunArchive
 from retrain.journal import Journal
-from retrain.reporting.history import read_runs
 from tests.conftest import SOURCE, City
 
 Splits = dict[str, list[dict[str, Any]]]
@@ -86,8 +86,8 @@ def test_an_unchanged_run_ends_at_once_if_asked_to_and_the_history_tells_all(
     third = city.run(DECISION_THRESHOLD="0.9")
     assert third.record["outcome"] == "rejected", third.output
 
-    runs = read_runs(city.api, "city/model")
-    assert [run["outcome"] for run in runs] == ["accepted", "rejected"], (
+    runs = RunArchive(city.api, "city/model").read()
+    assert [run.outcome for run in runs] == ["accepted", "rejected"], (
         "one that changed nothing, and what is no run, does not count"
     )
     assert third.record["history"]["in_production"][0][1] == first.record["release"]["version_tag"]
@@ -96,7 +96,7 @@ def test_an_unchanged_run_ends_at_once_if_asked_to_and_the_history_tells_all(
     assert f"unchanged/{second.folder.name}/run.json" in files
     assert not [name for name in files if name.endswith(".safetensors")]
     printed = subprocess.run(
-        [sys.executable, "-m", "retrain.reporting.history"],
+        [sys.executable, "-m", "retrain", "history"],
         cwd=SOURCE,
         env=city.settings,
         capture_output=True,

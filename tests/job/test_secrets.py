@@ -132,7 +132,7 @@ def watched(
 
 def test_no_secret_is_in_an_argument_of_a_process(watched: Watched) -> None:
     started = [" ".join(arguments) for arguments in watched.arguments]
-    for name in ("train_model.py", "model_pipeline.py", "wandb-core", "retrain.reporting.report"):
+    for name in ("train_model.py", "model_pipeline.py", "wandb-core", "retrain report"):
         assert any(name in command for command in started), started
     assert secrets_in("\n".join(started).encode()) == []
 

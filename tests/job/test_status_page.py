@@ -11,6 +11,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from retrain.events import Ended
 from retrain.journal import Journal
 from retrain.lifecycle.status_page import open_port, serve
 from tests.conftest import CITY, City
@@ -95,7 +96,7 @@ def test_a_run_is_watched_from_its_start_to_the_verdict(
 def test_the_page_fits_a_phone_in_light_and_dark_and_shows_hostile_text_as_text(
     browser: Browser, journal: Journal, colours: str
 ) -> None:
-    journal.write("outcome", outcome="failed", reasons=["<b>a</b>" + "w" * 300])
+    journal.write(Ended("failed", ("<b>a</b>" + "w" * 300,)))
     listener = open_port(0)
     serve(listener, journal)
     page, wrong = open_page(browser, f"http://127.0.0.1:{listener.getsockname()[1]}/", 360, colours)

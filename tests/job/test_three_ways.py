@@ -16,7 +16,7 @@ import requests
 
 from rehearsal.space_host import parse_dockerfile
 from rehearsal.world import INFERENCE_SPACE, MODEL, RETRAIN_SPACE, World
-from retrain.hub.versions import list_versions, read_metadata
+from retrain.hub.model_repo import ModelRepo
 from tests.conftest import SOURCE, City, free_port
 from tests.job.test_release_faults import HOLD
 
@@ -45,7 +45,7 @@ def test_a_restart_from_outside_releases_rolls_out_and_pauses(world: World) -> N
     assert world.host.wait_exit(RETRAIN_SPACE) == 0, world.host.log_path(RETRAIN_SPACE).read_text()
     assert world.api.get_space_runtime(RETRAIN_SPACE).stage == "PAUSED"
     assert outcomes(world) == ["accepted"]
-    (version,) = list_versions(world.api, MODEL)
+    (version,) = ModelRepo(world.api, MODEL).versions()
     about = requests.get(f"http://{world.domain(INFERENCE_SPACE)}/", timeout=10).json()
     assert (about["model_version"], about["model_revision"]) == (version.tag, version.revision)
 
@@ -58,7 +58,7 @@ def test_a_restart_while_it_runs_ends_the_first_run_and_finishes_the_second(worl
     world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=240)
     assert world.host.wait_exit(RETRAIN_SPACE) == 0, world.host.log_path(RETRAIN_SPACE).read_text()
     assert sorted(outcomes(world)) == ["accepted", "interrupted"]
-    assert len(list_versions(world.api, MODEL)) == 1
+    assert len(ModelRepo(world.api, MODEL).versions()) == 1
 
 
 def test_the_containers_command_with_an_env_file_does_the_same(
@@ -91,7 +91,7 @@ def test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serv
     set_variable("LEARNING_RATE", "1e-6")
     world.api.restart_space(RETRAIN_SPACE)
     world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=240)
-    (first,) = list_versions(world.api, MODEL)
+    (first,) = ModelRepo(world.api, MODEL).versions()
 
     better = {"NUM_TRAIN_EPOCHS": "12", "LEARNING_RATE": "0.002", "EARLY_STOPPING_PATIENCE": "9"}
     for name, value in (better | {"COMPARE_WITH": "hub"}).items():
@@ -99,7 +99,7 @@ def test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serv
     held = world.hub.faults.add(method="POST", path=f"/spaces/{INFERENCE_SPACE}/restart", delay=HOLD)
     world.api.restart_space(RETRAIN_SPACE)
     assert held.met.wait(90)
-    released = list_versions(world.api, MODEL)[0]
+    released = ModelRepo(world.api, MODEL).versions()[0]
     world.api.create_branch(MODEL, branch="broken", revision=released.revision)
     broken = world.api.upload_file(
         path_or_fileobj=b"{", path_in_repo="config.json", repo_id=MODEL, revision="broken"
@@ -112,8 +112,8 @@ def test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serv
     assert sorted(outcomes(world)) == ["accepted", "rolled_back"], world.host.log_path(
         RETRAIN_SPACE
     ).read_text()
-    restored = list_versions(world.api, MODEL)[0]
-    assert read_metadata(world.api, MODEL, restored.revision)["restored_from"] == first.tag
+    restored = ModelRepo(world.api, MODEL).versions()[0]
+    assert ModelRepo(world.api, MODEL).metadata(restored.revision)["restored_from"] == first.tag
     about = requests.get(f"http://{world.domain(INFERENCE_SPACE)}/", timeout=10).json()
     assert (about["model_version"], about["model_revision"]) == (restored.tag, restored.revision)
     assert world.api.get_space_runtime(RETRAIN_SPACE).stage == "PAUSED"

@@ -1,6 +1,7 @@
 """Whole trainings of a tiny model: the best weights go on, and two processes learn what one learns."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from configs import UrgencyConfig
+from configs import UrgencyConfig, urgency2id
 from model_pipeline import GrievanceClassifier
-from retrain.evaluation.scores import f1_metrics
 from retrain.journal import Journal
 from retrain.reporting.tracking import Tracker
 from retrain.training.devices import train_on_devices
@@ -21,14 +21,14 @@ from tests.conftest import NEEDED
 
 @pytest.fixture
 def classifier(checkpoint: Path) -> GrievanceClassifier:
-    labels = UrgencyConfig.label2id
+    labels = urgency2id
     return GrievanceClassifier(str(checkpoint), 3, {i: n for n, i in labels.items()}, labels)
 
 
 def test_the_best_weights_go_on_not_the_last(
     classifier: GrievanceClassifier, good_splits: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    ids = UrgencyConfig.label2id
+    ids = urgency2id
     rows = good_splits["train"] + good_splits["test"]
     sets = {
         name: classifier.tokenize_dataset(
@@ -37,7 +37,7 @@ def test_the_best_weights_go_on_not_the_last(
         for name, part in (("train", rows), ("eval", good_splits["eval"]))
     }
     # With these settings validation F1 goes up and down, so that the best one is not the last.
-    config = UrgencyConfig.from_environment(
+    config = UrgencyConfig.read(
         NEEDED
         | {
             "NUM_TRAIN_EPOCHS": "14",
@@ -48,22 +48,22 @@ def test_the_best_weights_go_on_not_the_last(
     )
     journal = Journal.create(tmp_path / "run")
     classifier.train(sets["train"], sets["eval"], config, journal, Tracker("t", None, tmp_path, {}))
-    curve = [event["f1_macro"] for event in journal.read() if event["event"] == "validation"]
+    curve = [each.f1_macro for each in journal.record().validations]
     assert max(curve) > curve[-1], "this seed does not put the rule to the test"
-    scores, _ = classifier.evaluate(sets["eval"], config)
+    scores, _ = classifier.evaluate(sets["eval"])
     assert scores.f1_macro == pytest.approx(max(curve))
 
 
 def test_a_run_shorter_than_eval_steps_is_validated_once(
     classifier: GrievanceClassifier, good_splits: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    ids = UrgencyConfig.label2id
+    ids = urgency2id
     rows = datasets.Dataset.from_list([r | {"label": ids[r["label"]]} for r in good_splits["eval"]])
-    config = UrgencyConfig.from_environment(NEEDED | {"NUM_TRAIN_EPOCHS": "1"})
+    config = UrgencyConfig.read(NEEDED | {"NUM_TRAIN_EPOCHS": "1"})
     journal = Journal.create(tmp_path / "run")
     tokenized = classifier.tokenize_dataset(rows)
     classifier.train(tokenized, tokenized, config, journal, Tracker("t", None, tmp_path, {}))
-    assert [event["step"] for event in journal.read() if event["event"] == "validation"] == [2]
+    assert [each.step for each in journal.record().validations] == [2]
 
 
 def test_two_processes_learn_what_one_learns_from_the_same_batches(
@@ -73,7 +73,7 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(
     classifier.model.save_pretrained(tmp_path / "start")
     config = AutoConfig.from_pretrained(tmp_path / "start")
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
-    ids = UrgencyConfig.label2id
+    ids = urgency2id
     rows = [
         row | {"label": ids[row["label"]], "grievance": row["grievance"] * (40 if i % 16 < 3 else 1)}
         for i, row in enumerate((good_splits["train"] + good_splits["test"])[:64])
@@ -82,26 +82,26 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(
     assert max(map(len, sets[0]["input_ids"])) > 256
     chosen = {"NUM_TRAIN_EPOCHS": "2", "LEARNING_RATE": "0.001", "EVAL_STEPS": "2"}
     patient = NEEDED | chosen | {"EARLY_STOPPING_PATIENCE": "9"}
-    settings = UrgencyConfig.from_environment(patient)
+    settings = UrgencyConfig.read(patient)
     trained, summaries = [], []
     for processes in (1, 2):
         load = AutoModelForSequenceClassification.from_pretrained
         model, folder = load(tmp_path / "start", config=config), tmp_path / str(processes)
         journal = Journal.create(folder)
         if processes == 1:
-            metrics = f1_metrics(settings.id2label)
-            trainer = fine_tune(model, *sets, settings, folder / "checkpoints", metrics, [])
+            trainer = fine_tune(model, *sets, settings, folder / "checkpoints")
             summaries.append(training_summary(trainer))
         else:
             environ = os.environ | patient | {"OMP_NUM_THREADS": "1"}
             summaries.append(train_on_devices(model, *sets, folder, processes, environ))
-            events = list(journal.read())
-            assert len({e["step"] for e in events if e["event"] == "validation"}) == 4
-            assert sum(e["event"] == "validation" for e in events) == 4, "one process alone tells"
+            validations = journal.record().validations
+            assert len({validation.step for validation in validations}) == 4
+            assert len(validations) == 4, "one process alone tells"
         trained.append(model.state_dict())
-    assert [summary.pop("devices") for summary in summaries] == [1, 2]
-    assert summaries[0].pop("best_f1_macro") == pytest.approx(summaries[1].pop("best_f1_macro"))
-    assert summaries[0] == summaries[1]
+    assert [summary.devices for summary in summaries] == [1, 2]
+    assert summaries[0].best_f1_macro == pytest.approx(summaries[1].best_f1_macro)
+    first, second = (replace(summary, devices=0, best_f1_macro=None) for summary in summaries)
+    assert first == second
     for name, alone in trained[0].items():
         if name.endswith("key.bias"):
             continue  # softmax takes no notice of it: its gradient is rounding error, which Adam makes large

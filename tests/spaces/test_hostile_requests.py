@@ -23,6 +23,7 @@ from schemathesis.checks import max_response_time
 
 from benchmarks.inference_load import make_classifier, resident_megabytes
 from rehearsal.local_hub import LocalHub
+from retrain.events import Progress, Stage, Started, Validation
 from retrain.journal import Journal
 from retrain.lifecycle.status_page import MAX_CONNECTIONS, MAX_WATCHERS, REQUEST_SECONDS
 from tests.conftest import CITY, SOURCE, USERS, free_port
@@ -80,11 +81,11 @@ def status_of(answer: bytes) -> int:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The page of a run that is under way, in a process that may open few files."""
     journal = Journal.create(tmp_path_factory.mktemp("page") / "run")
-    journal.write("started", label="urgency", folder="x", settings={})
-    journal.write("stage", name="train")
+    journal.write(Started("x", "urgency", {}))
+    journal.write(Stage("train"))
     for step in range(1, 6):
-        journal.write("progress", stage="train", done=step, total=10, loss=1 / step)
-        journal.write("validation", step=step, total=10, f1_macro=step / 10, loss=1.0)
+        journal.write(Progress("train", step, 10, 1 / step))
+        journal.write(Validation(step, 10, step / 10, 1.0))
     command = [sys.executable, "-c", SERVE, str(journal.folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from retrain.events import Ended, Warned
 from retrain.journal import Journal
+from retrain.lifecycle.resumption import resumable_run
 from retrain.redaction import Redactor
 from tests.conftest import SOURCE
 from tests.hostile_texts import HOSTILE
@@ -21,7 +23,8 @@ def test_threads_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     sys.setswitchinterval(1e-6)
     try:
         threads = [
-            threading.Thread(target=lambda: [journal.write("x", n=n) for n in range(200)]) for _ in range(4)
+            threading.Thread(target=lambda: [journal.write(Warned(str(n))) for n in range(200)])
+            for _ in range(4)
         ]
         for thread in threads:
             thread.start()
@@ -29,16 +32,15 @@ def test_threads_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
             thread.join()
     finally:
         sys.setswitchinterval(usual)
-    assert sorted(event["n"] for event in journal.read()) == sorted([*range(200)] * 4)
+    assert sorted(int(entry.event.message) for entry in journal.read()) == sorted([*range(200)] * 4)
 
 
 def test_a_run_folder_is_in_use_as_long_as_its_supervisor_lives(tmp_path: Path) -> None:
-    from retrain.journal import resumable_run
-
     code = f"""
 import sys, time; sys.path.insert(0, {str(SOURCE)!r})
 from pathlib import Path; from retrain.journal import Journal
-journal = Journal.create(Path(sys.argv[1])); journal.write("inputs", a=1)
+from retrain.events import Inputs
+journal = Journal.create(Path(sys.argv[1])); journal.write(Inputs({{"a": 1}}))
 print("ready", flush=True); time.sleep(300)
 """
     other = subprocess.Popen(
@@ -76,31 +78,35 @@ def test_a_journal_on_a_full_disk_loses_nothing(tmp_path: Path) -> None:
             journal.warn(message)
             if i == 20:  # the ballast is given back by now, and somebody else takes it
                 fill("second")
-        assert [event["message"] for event in journal.read()] == written
+        assert [entry.event.message for entry in journal.read()] == written
         assert len(journal.path.read_text().splitlines()) < len(written)
         (small / "first").unlink()
-        journal.write("outcome", outcome="failed", reasons=["The disk is full."])
+        journal.write(Ended("failed", ("The disk is full.",)))
         assert len(journal.path.read_text().splitlines()) == len(written) + 1
-        assert journal.write_run_record()["outcome"] == "failed"
+        assert journal.write_run_record().outcome == "failed"
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=True)  # the journal holds its folder
 
 
 def test_a_secret_with_a_quotation_mark_takes_no_event_with_it(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path / "run", Redactor(['city"', "reasons"]))
-    journal.write("outcome", outcome="failed", reasons=['The token is city"'])
-    assert journal.write_run_record()["reasons"] == ["The token is [secret]"]
+    journal.write(Ended("failed", ('The token is city"',)))
+    assert journal.write_run_record().reasons == ("The token is [secret]",)
 
 
 def test_an_event_is_one_whatever_stands_in_it(tmp_path: Path) -> None:
     """What ends a line elsewhere does not end one here; what can't be written is told as far as it can."""
     journal = Journal.create(tmp_path / "run")
     for text in HOSTILE[:-1]:
-        journal.write("warning", message=text)
-    journal.write("warning", message="half of a pair \ud83d")
-    journal.write("outcome", outcome="failed", reasons=["The last one."])
-    assert [event.get("message") for event in journal.read()] == [*HOSTILE[:-1], "half of a pair ?", None]
-    assert journal.write_run_record()["outcome"] == "failed"
+        journal.write(Warned(text))
+    journal.write(Warned("half of a pair \ud83d"))
+    journal.write(Ended("failed", ("The last one.",)))
+    assert [getattr(entry.event, "message", None) for entry in journal.read()] == [
+        *HOSTILE[:-1],
+        "half of a pair ?",
+        None,
+    ]
+    assert journal.write_run_record().outcome == "failed"
     with journal.path.open("ab") as being_written:
         being_written.write('{"event": "warning", "message": "पानी'.encode()[:-1])
-    assert journal.write_run_record()["outcome"] == "failed"
+    assert journal.write_run_record().outcome == "failed"

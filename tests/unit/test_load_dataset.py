@@ -11,10 +11,11 @@ import datasets
 import pytest
 from huggingface_hub import HfApi
 
-from load_dataset import Splits, check_splits, normalise, pinned_revision
+from load_dataset import Splits, check_splits, normalise
 from rehearsal.local_hub import LocalHub
 from rehearsal.world import push_splits
 from retrain.errors import DatasetError
+from retrain.hub.dataset_repo import DatasetRepo
 from tests.conftest import CITY, LABELS, SOURCE, USERS
 from tests.hostile_texts import HOSTILE, control_characters
 
@@ -275,20 +276,21 @@ def test_a_data_set_is_loaded_at_one_commit_and_named_by_its_newest_tag(
 ) -> None:
     with LocalHub(tmp_path / "hub", USERS) as hub:
         api = HfApi(endpoint=hub.url, token=CITY)
+        repo = DatasetRepo(api, "city/data")
         push_splits(api, "city/data", good_splits, "v20250101_000000")
-        first = pinned_revision(api, "city/data")
+        first = repo.revision()
         for tag in ("v20250301_000000", "v20250201_000000", "z-not-a-version"):
             api.create_tag("city/data", tag=tag, repo_type="dataset")
         api.upload_file(
             path_or_fileobj=b"x", path_in_repo="notes.txt", repo_id="city/data", repo_type="dataset"
         )
-        newest = pinned_revision(api, "city/data")
+        newest = repo.revision()
         api.create_tag("city/data", tag="v20260101_000000", repo_type="dataset")
-        assert pinned_revision(api, "city/data", "v20250101_000000") == first != newest
+        assert repo.revision("v20250101_000000") == first != newest
         tags = api.list_repo_refs("city/data", repo_type="dataset").tags
         assert {tag.target_commit for tag in tags} == {first, newest}
         with pytest.raises(DatasetError, match="Could not read the data set city/data"):
-            pinned_revision(api, "city/data", "no-such-tag")
+            repo.revision("no-such-tag")
         loaded = load_in_another_process(hub.url, first, tmp_path / "cache")
         assert loaded == [first, "v20250301_000000", len(good_splits["train"])]
 
@@ -299,7 +301,9 @@ def load_in_another_process(url: str, revision: str, cache: Path) -> list[Any]:
 import json, sys; sys.path.insert(0, {str(SOURCE)!r})
 from huggingface_hub import HfApi
 from load_dataset import load_splits
-splits = load_splits(HfApi(token={CITY!r}), "city/data", {LABEL2ID!r}, sys.argv[1])
+from retrain.hub.dataset_repo import DatasetRepo
+repo = DatasetRepo(HfApi(token={CITY!r}), "city/data")
+splits = load_splits(repo, {LABEL2ID!r}, sys.argv[1])
 print(json.dumps([splits.info.revision, splits.info.version_tag, len(splits.train)]))
 """
     done = subprocess.run(

@@ -5,24 +5,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from configs import UrgencyConfig
+from configs import urgency2id
 from model_pipeline import GrievanceClassifier
 from retrain.errors import CheckpointError
 
 
 @pytest.fixture
 def classifier(checkpoint: Path) -> GrievanceClassifier:
-    labels = UrgencyConfig.label2id
+    labels = urgency2id
     return GrievanceClassifier(str(checkpoint), 3, {i: n for n, i in labels.items()}, labels)
 
 
 def test_the_head_is_the_same_for_a_seed(checkpoint: Path, classifier: GrievanceClassifier) -> None:
-    labels = UrgencyConfig.label2id
+    labels = urgency2id
     again = GrievanceClassifier(str(checkpoint), 3, {i: n for n, i in labels.items()}, labels)
     assert torch.equal(again.model.classifier.out_proj.weight, classifier.model.classifier.out_proj.weight)
     assert again.model.config.id2label[2] == "HIGHLY URGENT"
 
 
 def test_a_folder_that_is_no_checkpoint_is_told(tmp_path: Path) -> None:
+    classifier = GrievanceClassifier(str(tmp_path), 3, {0: "a", 1: "b", 2: "c"}, {"a": 0, "b": 1, "c": 2})
     with pytest.raises(CheckpointError, match="MODEL_CHECKPOINT"):
-        GrievanceClassifier(str(tmp_path), 3, {0: "a", 1: "b", 2: "c"}, {"a": 0, "b": 1, "c": 2})
+        _ = classifier.model

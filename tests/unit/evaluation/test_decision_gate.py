@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from retrain.evaluation.decision_gate import Evidence, decide, first_release, main, weigh
+from retrain.evaluation.decision_gate import Evidence, decide, first_release, weigh
 from retrain.evaluation.paired_statistics import bootstrap_deltas, joint_counts
 from retrain.records import Comparison, GateRules, Verdict
 from tests.unit.evaluation.conftest import BETTER, LABELS, WORSE, noisy, rows_of
@@ -412,8 +412,3 @@ def test_a_first_release_is_made_only_if_it_is_allowed(allowed: bool, outcome: s
     verdict = first_release("city/model", allowed=allowed)
     assert verdict.outcome == outcome
     assert "ALLOW_FIRST_RELEASE" in verdict.reasons[0]
-
-
-def test_the_command_wants_one_file() -> None:
-    assert str(main([])).startswith("usage: ")
-    assert str(main(["one", "two"])).startswith("usage: ")

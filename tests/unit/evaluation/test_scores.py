@@ -1,7 +1,6 @@
 """Scores over the full label set, and the sample of test rows."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from retrain.evaluation.scores import (
     compute_scores,
-    f1_metrics,
     reliability,
     reliability_of,
     stratified_sample,
@@ -48,13 +46,6 @@ def test_scores_are_those_of_scikit_learn_over_the_full_label_set() -> None:
     assert scores.confusion == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
     assert scores.per_class["NORMAL"] == ClassScores(1.0, pytest.approx(2 / 3), pytest.approx(0.8), 3)
     assert scores.per_class["HIGHLY URGENT"].precision == 0.5
-
-
-def test_a_validation_is_scored_by_the_most_probable_class() -> None:
-    prediction = SimpleNamespace(
-        predictions=np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]]), label_ids=np.array([0, 1])
-    )
-    assert f1_metrics(ID2LABEL)(prediction) == {"f1_macro": pytest.approx(1 / 3)}
 
 
 def test_the_reports_name_every_class(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from rehearsal.local_hub import LocalHub
-from retrain.hub.spaces import is_private_space_at
+from retrain.hub.spaces import Space
 from tests.conftest import CITY, USERS
 
 
@@ -18,7 +18,7 @@ def test_our_token_is_shown_to_a_private_space_at_its_own_address_alone(tmp_path
             f"http://{api.get_space_runtime(name).raw['domains'][0]['domain']}/predict"
             for name in ("city/private", "city/public")
         )
-        assert is_private_space_at(api, "city/private", private)
-        assert not is_private_space_at(api, "city/public", public)
-        assert not is_private_space_at(api, "city/private", public)
-        assert not is_private_space_at(api, "city/private", "https://elsewhere.example/predict")
+        assert Space(api, "city/private").is_private_at(private)
+        assert not Space(api, "city/public").is_private_at(public)
+        assert not Space(api, "city/private").is_private_at(public)
+        assert not Space(api, "city/private").is_private_at("https://elsewhere.example/predict")

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from retrain.journal import Journal, run_record
-from retrain.lifecycle.supervisor import GRACE_SECONDS, Limits, end_child, explain_exit, run_child
+from retrain.events import Ended, Notified, RunRecord
+from retrain.journal import Journal
+from retrain.lifecycle.supervisor import Limits, explain_exit, run_child
+from retrain.processes import GRACE_SECONDS, end_child
 from retrain.redaction import Redactor
 from tests.conftest import SOURCE
 
@@ -21,15 +22,16 @@ PATIENT = Limits(max_run_minutes=10, stall_minutes=10)
 JOURNALLING = f"""
 import sys, time; sys.path.insert(0, {str(SOURCE)!r})
 from pathlib import Path; from retrain.journal import Journal
-journal = Journal(Path(sys.argv[1])); journal.write("stage", name="train")
+from retrain.events import Ended, Notified, Progress, Stage
+journal = Journal(Path(sys.argv[1])); journal.write(Stage("train"))
 """
 
 
-def supervise(folder: Path, code: str, limits: Limits = PATIENT) -> dict[str, Any]:
+def supervise(folder: Path, code: str, limits: Limits = PATIENT) -> RunRecord:
     """The record of a run whose training process is this Python code; its first argument is the folder."""
     journal = Journal.create(folder)
     run_child([sys.executable, "-c", code, str(folder)], os.environ, journal, str, limits)
-    return run_record(journal.read())
+    return journal.record()
 
 
 @pytest.mark.parametrize(
@@ -49,41 +51,40 @@ def test_a_training_process_that_dies_has_an_outcome_and_a_cause(
     tmp_path: Path, code: str, outcome: str, said: str
 ) -> None:
     record = supervise(tmp_path / "run", code)
-    assert record["outcome"] == outcome
-    assert said in record["reasons"][0]
+    assert record.outcome == outcome
+    assert said in record.reasons[0]
 
 
 def test_a_training_process_in_which_nothing_happens_is_ended(tmp_path: Path) -> None:
     """It does not even hear SIGTERM."""
     deaf = JOURNALLING + "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
     record = supervise(tmp_path / "run", deaf, Limits(max_run_minutes=10, stall_minutes=0.1))
-    assert record["outcome"] == "failed"
-    assert 'Nothing happened for 0.1 minutes in the stage "train"' in record["reasons"][0]
+    assert record.outcome == "failed"
+    assert 'Nothing happened for 0.1 minutes in the stage "train"' in record.reasons[0]
 
 
 def test_a_training_process_that_takes_too_long_is_ended_though_things_happen(tmp_path: Path) -> None:
-    busy = JOURNALLING + "while True: journal.write('progress', done=1, total=2); time.sleep(0.1)"
+    busy = JOURNALLING + "while True: journal.write(Progress(done=1, total=2)); time.sleep(0.1)"
     record = supervise(tmp_path / "run", busy, Limits(max_run_minutes=0.15, stall_minutes=0.1))
-    assert record["outcome"] == "failed"
-    assert "longer than 0.15 minutes" in record["reasons"][0]
+    assert record.outcome == "failed"
+    assert "longer than 0.15 minutes" in record.reasons[0]
 
 
 def test_the_first_outcome_counts(tmp_path: Path) -> None:
     said = JOURNALLING + (
-        "journal.write('outcome', outcome='rejected', reasons=['x']); "
-        "journal.write('outcome', outcome='failed', reasons=['y']); sys.exit(7)"
+        "journal.write(Ended('rejected', ('x',))); journal.write(Ended('failed', ('y',))); sys.exit(7)"
     )
     record = supervise(tmp_path / "run", said)
-    assert record["outcome"] == "rejected"
-    assert record["reasons"] == ["x"]
-    assert [event["event"] for event in Journal(tmp_path / "run").read()].count("outcome") == 2
+    assert record.outcome == "rejected"
+    assert record.reasons == ("x",)
+    assert [type(entry.event) for entry in Journal(tmp_path / "run").read()].count(Ended) == 2
 
 
 def test_signals_raise_inside_the_block_and_are_ignored_after_it() -> None:
     """In a process of its own: it changes handlers."""
     code = f"""
 import os, signal, sys; sys.path.insert(0, {str(SOURCE)!r})
-from retrain.errors import Interrupted; from retrain.lifecycle.supervisor import interruptible
+from retrain.errors import Interrupted; from retrain.processes import interruptible
 try:
     with interruptible():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -152,7 +153,7 @@ def test_output_that_can_not_be_kept_is_still_shown(
     code = "for i in range(3): print(i)"
     run_child([sys.executable, "-u", "-c", code], os.environ, journal, str, PATIENT)
     assert capsys.readouterr().out == "0\n1\n2\n"
-    assert "exit code 0" in run_record(journal.read())["reasons"][0]
+    assert "exit code 0" in journal.record().reasons[0]
 
 
 def test_bytes_that_are_no_text_end_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,33 +212,31 @@ def test_a_child_that_has_ended_is_left_as_it_is() -> None:
 def test_after_its_outcome_a_child_may_finish_and_is_then_ended(tmp_path: Path) -> None:
     """The farewell begins with the outcome: this child took longer than that before it."""
     code = JOURNALLING + (
-        "time.sleep(4); journal.write('outcome', outcome='rejected', reasons=[]); "
-        "time.sleep(1.2); journal.write('told', by='W&B'); time.sleep(120)"
+        "time.sleep(4); journal.write(Ended('rejected')); "
+        "time.sleep(1.2); journal.write(Notified('W&B')); time.sleep(120)"
     )
     record = supervise(tmp_path / "run", code, replace(PATIENT, farewell_seconds=3.5))
-    assert (record["outcome"], record["told"]) == ("rejected", {"by": "W&B"})
+    assert (record.outcome, record.told) == ("rejected", Notified("W&B"))
 
 
 def test_a_limit_of_the_run_does_not_count_after_the_outcome(tmp_path: Path) -> None:
-    code = JOURNALLING + (
-        "journal.write('outcome', outcome='rejected', reasons=[]); time.sleep(2); "
-        "journal.write('told', by='W&B')"
-    )
+    code = JOURNALLING + ("journal.write(Ended('rejected')); time.sleep(2); journal.write(Notified('W&B'))")
     record = supervise(tmp_path / "run", code, Limits(max_run_minutes=0.01, stall_minutes=10))
-    assert (record["outcome"], record["told"]) == ("rejected", {"by": "W&B"})
+    assert (record.outcome, record.told) == ("rejected", Notified("W&B"))
 
 
 def test_a_signal_to_us_ends_the_child_and_is_the_outcome(tmp_path: Path) -> None:
     """In a process of its own: it changes handlers. The child would tell another outcome of the signal."""
     child = JOURNALLING + (
-        "import signal; signal.signal(signal.SIGTERM, lambda *_: (journal.write('outcome', "
-        "outcome='failed', reasons=[]), sys.exit(1))); print('ready', flush=True); time.sleep(60)"
+        "import signal; signal.signal(signal.SIGTERM, lambda *_: (journal.write(Ended('failed')), "
+        "sys.exit(1))); print('ready', flush=True); time.sleep(60)"
     )
     code = f"""
 import os, sys; sys.path.insert(0, {str(SOURCE)!r})
 from pathlib import Path; from retrain.journal import Journal
 from retrain.errors import Interrupted
-from retrain.lifecycle.supervisor import Limits, interruptible, run_child
+from retrain.lifecycle.supervisor import Limits, run_child
+from retrain.processes import interruptible
 journal = Journal.create(Path(sys.argv[1]))
 try:
     with interruptible():
@@ -252,7 +251,7 @@ except Interrupted as error:
     job.terminate()
     output, _ = job.communicate(timeout=30)
     assert output.split() == ["interrupted", str(int(signal.SIGTERM))]
-    outcomes = [event["outcome"] for event in Journal(folder).read() if event["event"] == "outcome"]
+    outcomes = [e.event.outcome for e in Journal(folder).read() if isinstance(e.event, Ended)]
     assert outcomes == ["interrupted", "failed"]
 
 
@@ -260,7 +259,7 @@ def test_a_child_asks_to_die_with_its_parent(tmp_path: Path) -> None:
     """Its parent is killed, so that it can't end it."""
     child = (
         f"import sys, time; sys.path.insert(0, {str(SOURCE)!r}); "
-        "from retrain.lifecycle.supervisor import die_with_parent; die_with_parent(); "
+        "from retrain.processes import die_with_parent; die_with_parent(); "
         "print('ready', flush=True); time.sleep(120)"
     )
     code = (

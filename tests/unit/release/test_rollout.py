@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from retrain.errors import RolloutError
-from retrain.records import Answer, Release, Version
+from retrain.records import Answer, Release, SpaceState, Version
+from retrain.release.inference_space import InferenceSpace
 from retrain.release.rollout import (
     ANY_ANSWER,
     Canary,
-    Service,
     median_seconds,
     not_ready,
     roll_out,
@@ -135,19 +135,19 @@ class Space:
     def now(self) -> Look:
         return self.looks[min(self.taken, len(self.looks)) - 1]
 
-    def service(self) -> Service:
+    def service(self) -> InferenceSpace:
         def restart() -> None:
             self.restarts += 1
 
-        def stage() -> str:
+        def state() -> SpaceState:
             self.taken += 1
-            return self.now[0]
+            return SpaceState(self.now[0], broken=self.now[0].endswith("ERROR"))
 
         def ask(texts: Sequence[str]) -> list[Answer]:
             self.asked += 1
             return [self.now[2] for _ in texts]
 
-        return Service("city/inference", restart, stage, lambda: self.now[1], ask)
+        return InferenceSpace("city/inference", restart, state, lambda: self.now[1], ask)
 
 
 def rolled_out(looks: list[Look], minutes: float, expected: Canary) -> tuple[Space, str]:

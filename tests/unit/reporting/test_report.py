@@ -7,8 +7,9 @@ import pytest
 from huggingface_hub import HfApi
 
 from rehearsal.local_hub import LocalHub
+from retrain.events import Ended, Started
+from retrain.hub.run_archive import RunArchive
 from retrain.journal import Journal
-from retrain.reporting.history import publish_run
 from retrain.reporting.report import write_report
 from tests.conftest import CITY, USERS
 
@@ -21,11 +22,11 @@ def test_a_report_with_texts_is_kept_in_a_private_repository_alone(
         api = HfApi(endpoint=hub.url, token=CITY)
         api.create_repo("city/model", private=private)
         journal = Journal.create(tmp_path / "run")
-        journal.write("started", folder=str(journal.folder), settings={"REPORT_TEXTS": True})
-        journal.write("outcome", outcome="failed", reasons=["x"])
+        journal.write(Started(str(journal.folder), settings={"REPORT_TEXTS": True}))
+        journal.write(Ended("failed", ("x",)))
         journal.write_run_record()
         write_report(journal.folder)
-        publish_run(api, "city/model", journal.folder)
+        RunArchive(api, "city/model").add(journal.folder)
         files = api.list_repo_files("city/model", revision="runs")
     assert {Path(file).name for file in files if file.startswith("run/")} == kept
 
@@ -35,7 +36,7 @@ HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>\u202e\x00\x1b
 
 def test_hostile_text_in_a_report_is_harmless(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path / "run")
-    journal.write("started", label="urgency", folder=HOSTILE, settings={"DATASET_REPO_ID": HOSTILE})
+    journal.write(Started(HOSTILE, "urgency", {"DATASET_REPO_ID": HOSTILE}))
     journal.warn(HOSTILE)
     mistake = {
         "row": 1,
@@ -46,7 +47,7 @@ def test_hostile_text_in_a_report_is_harmless(tmp_path: Path) -> None:
         "text": HOSTILE,
     }
     (journal.folder / "mistakes.json").write_text(json.dumps([mistake]), encoding="utf-8")
-    journal.write("outcome", outcome="failed", reasons=[HOSTILE])
+    journal.write(Ended("failed", (HOSTILE,)))
     report = write_report(journal.folder).read_text(encoding="utf-8")
     assert "<script" not in report
     assert "<img" not in report

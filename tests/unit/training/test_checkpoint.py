@@ -1,17 +1,30 @@
 """Which checkpoints are loaded and how, what they must not be able to do, and which one is gone on from."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 from transformers.trainer_callback import TrainerState
 
-from retrain.errors import CheckpointError
+from retrain.errors import (
+    CheckpointError,
+    DiskFullError,
+    OutOfMemoryError,
+    RetrainError,
+    resource_errors,
+)
 from retrain.journal import Journal, run_record
-from retrain.training.checkpoint import last_checkpoint, load_classifier, take_over_checkpoint
+from retrain.training.checkpoint import (
+    last_checkpoint,
+    load_classifier,
+    loading_errors,
+    take_over_checkpoint,
+)
 
 LABELS = {0: "NORMAL", 1: "URGENT", 2: "HIGHLY URGENT"}
 
@@ -35,7 +48,7 @@ def test_a_pickle_in_place_of_safetensors_is_refused_and_not_opened(copy: Path, 
     (copy / "model.safetensors").unlink()
     torch.save(Planted(tmp_path / "opened"), copy / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="MODEL_CHECKPOINT"):
-        load_classifier(str(copy), None, id2label=LABELS)
+        load_classifier(copy, "MODEL_CHECKPOINT=x", LABELS)
     assert not (tmp_path / "opened").exists()
 
 
@@ -59,9 +72,9 @@ def test_code_in_a_checkpoint_is_not_run(copy: Path, tmp_path: Path, file: str) 
     (copy / file).write_text(json.dumps(about))
     if file == "config.json":
         with pytest.raises(CheckpointError):
-            load_classifier(str(copy), None, id2label=LABELS)
+            load_classifier(copy, "MODEL_CHECKPOINT=x", LABELS)
     else:
-        load_classifier(str(copy), None, id2label=LABELS)  # the file with the vocabulary will do
+        load_classifier(copy, "MODEL_CHECKPOINT=x", LABELS)  # the file with the vocabulary will do
     assert not ran.exists()
 
 
@@ -69,22 +82,22 @@ def test_code_in_a_checkpoint_is_not_run(copy: Path, tmp_path: Path, file: str) 
 
 
 def test_weights_are_float32_in_memory_whatever_they_are_in_the_file(copy: Path, tmp_path: Path) -> None:
-    model, tokenizer = load_classifier(str(copy), None, id2label=LABELS)
+    model, tokenizer = load_classifier(copy, "MODEL_CHECKPOINT=x", LABELS)
     for kept in (model.half(), tokenizer):
         kept.save_pretrained(tmp_path / "half")
     assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "float16"
-    again, _ = load_classifier(str(tmp_path / "half"), None)
+    again, _ = load_classifier(tmp_path / "half", "MODEL_CHECKPOINT=x")
     assert {parameter.dtype for parameter in again.parameters()} == {torch.float32}
 
 
 def test_a_head_is_made_for_the_labels_that_are_named_or_taken_as_it_is(copy: Path, tmp_path: Path) -> None:
     labels = {0: "a", 1: "b", 2: "c", 3: "d"}
-    model, tokenizer = load_classifier(str(copy), None, id2label=labels)
+    model, tokenizer = load_classifier(copy, "MODEL_CHECKPOINT=x", labels)
     assert (model.config.id2label, model.config.num_labels) == (labels, 4)
     assert model.config.label2id == {"a": 0, "b": 1, "c": 2, "d": 3}
     for kept in (model, tokenizer):
         kept.save_pretrained(tmp_path / "released")
-    again, _ = load_classifier(str(tmp_path / "released"), None)
+    again, _ = load_classifier(tmp_path / "released", "MODEL_CHECKPOINT=x")
     assert again.config.id2label == labels
 
 
@@ -93,7 +106,7 @@ def test_a_model_that_is_no_xlm_roberta_is_refused(checkpoint: Path, tmp_path: P
     BertForSequenceClassification(BertConfig(vocab_size=600, **tiny)).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=f"HUB_MODEL_ID={tmp_path} is a bert model"):
-        load_classifier(str(tmp_path), None, setting="HUB_MODEL_ID")
+        load_classifier(tmp_path, "HUB_MODEL_ID=city/model")
 
 
 # --- the checkpoints of a training run
@@ -164,3 +177,52 @@ def test_a_checkpoint_that_can_not_be_taken_over_is_a_warning_and_leaves_nothing
     record = run_record(journal.read())
     assert "The checkpoint of earlier can't be taken over" in record["warnings"][0]["message"]
     assert "resumed" not in record
+
+
+# --- what a checkpoint can cause
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no file"),
+        ValueError("no file"),
+        KeyError("no file"),
+        RuntimeError("no file"),
+        SafetensorError("no file"),
+    ],
+)
+def test_a_checkpoint_that_can_not_be_loaded_is_named_by_its_variable(error: Exception) -> None:
+    with pytest.raises(CheckpointError) as caught, loading_errors("MODEL_CHECKPOINT=city/base"):
+        raise error
+    assert str(caught.value).startswith("MODEL_CHECKPOINT=city/base can't be loaded (")
+    assert "no file" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError("first\nsecond"), "(first)"),
+        (ValueError("  "), "(ValueError)"),
+        (OSError("x" * 300), f"({'x' * 200})"),
+    ],
+)
+def test_the_first_line_of_a_librarys_reason_is_told(error: Exception, reason: str) -> None:
+    with pytest.raises(CheckpointError) as caught, loading_errors("MODEL_CHECKPOINT=city/base"):
+        raise error
+    assert f"can't be loaded {reason}." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), DiskFullError),
+        (RuntimeError("CUDA out of memory. Tried"), OutOfMemoryError),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), OutOfMemoryError),
+    ],
+)
+def test_a_machine_that_is_full_is_no_fault_of_the_checkpoint(
+    error: Exception, raised: type[RetrainError]
+) -> None:
+    with pytest.raises(raised), resource_errors(), loading_errors("MODEL_CHECKPOINT=city/base"):
+        raise error

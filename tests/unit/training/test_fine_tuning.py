@@ -1,17 +1,19 @@
 """The recipe: what the settings become, and predictions in the order of the rows."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, EarlyStoppingCallback, PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 
 from configs import UrgencyConfig
-from retrain.evaluation.scores import f1_metrics
 from retrain.training.fine_tuning import (
     class_weights,
+    f1_macro,
     fine_tune,
     predict,
     tokens_of,
@@ -24,15 +26,24 @@ from tests.unit.training.conftest import padded_logits, rows_of
 
 
 def test_balanced_weights_are_inverse_to_the_counts() -> None:
-    config = UrgencyConfig.from_environment(NEEDED | {"FOCAL_ALPHA": "balanced"})
-    assert class_weights(config, [0, 0, 0, 0, 1, 2]) == pytest.approx((0.5, 2.0, 2.0))
+    config = UrgencyConfig.read(NEEDED | {"FOCAL_ALPHA": "balanced"})
+    assert class_weights(config.focal_alpha, [0, 0, 0, 0, 1, 2], 3) == pytest.approx((0.5, 2.0, 2.0))
 
 
 def test_predictions_come_back_in_the_order_of_the_rows(model: PreTrainedModel) -> None:
     rows = rows_of([40, 3, 512, 8, 21])
     expected = padded_logits(model, rows).softmax(-1).detach().numpy()
-    config = UrgencyConfig.from_environment(NEEDED | {"EVAL_BATCH_SIZE": "2"})
-    assert predict(model, datasets.Dataset.from_list(rows), config) == pytest.approx(expected, abs=1e-5)
+    config = UrgencyConfig.read(NEEDED | {"EVAL_BATCH_SIZE": "2"})
+    assert predict(model, datasets.Dataset.from_list(rows), config.eval_batch_size) == pytest.approx(
+        expected, abs=1e-5
+    )
+
+
+def test_a_validation_is_scored_by_the_most_probable_class() -> None:
+    prediction = SimpleNamespace(
+        predictions=np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]]), label_ids=np.array([0, 1])
+    )
+    assert f1_macro(prediction) == {"f1_macro": pytest.approx(1 / 3)}
 
 
 # --- what the settings become
@@ -52,7 +63,7 @@ CHOSEN = {
 
 
 def config_of(**changed: str) -> UrgencyConfig:
-    return UrgencyConfig.from_environment(NEEDED | CHOSEN | changed)
+    return UrgencyConfig.read(NEEDED | CHOSEN | changed)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +105,7 @@ def test_the_trainer_logs_five_times_between_validations_or_at_each_step(tmp_pat
     [("0.25", 0.25), ("0.1, 0.2, 0.7", (0.1, 0.2, 0.7)), ("balanced", (2.0, 1.0, 2 / 3))],
 )
 def test_class_weights_are_as_they_are_set(alpha: str, weights: float | tuple[float, ...]) -> None:
-    found = class_weights(config_of(FOCAL_ALPHA=alpha), [0, 1, 1, 2, 2, 2])
+    found = class_weights(config_of(FOCAL_ALPHA=alpha).focal_alpha, [0, 1, 1, 2, 2, 2], 3)
     assert found == pytest.approx(weights)
 
 
@@ -107,7 +118,7 @@ def trained(checkpoint: Path, folder: Path, **changed: str) -> FocalLossTrainer:
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
     rows = datasets.Dataset.from_list(rows_of([9, 5, 7] * 4))
     config = config_of(**changed)
-    return fine_tune(model, rows, rows.select(range(6)), config, folder, f1_metrics(config.id2label))
+    return fine_tune(model, rows, rows.select(range(6)), config, folder)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +178,7 @@ def test_a_token_that_stands_in_one_split_only_is_in_the_vocabulary(
         datasets.Dataset.from_list(rare if each == where else rows) for each in ("train", "eval")
     )
     config = config_of(NUM_TRAIN_EPOCHS="1")
-    trainer = fine_tune(model, train, evaluated, config, tmp_path, f1_metrics(config.id2label))
+    trainer = fine_tune(model, train, evaluated, config, tmp_path)
     assert trainer.state.global_step == 1
 
 

@@ -11,7 +11,7 @@ from retrain.training.tokenization import cut_texts, tokenize
 
 
 def test_a_text_is_cut_where_training_stops_reading_it(checkpoint: Path) -> None:
-    _, tokenizer = load_classifier(str(checkpoint), None)
+    _, tokenizer = load_classifier(checkpoint, "MODEL_CHECKPOINT=x")
     long, short = "सडकमा ठूलो खाल्डो परेको छ । " * 40, "no water"
     cut_long, cut_short = cut_texts(tokenizer, [long, short], 16)
     assert cut_short == short
@@ -23,7 +23,7 @@ def test_a_text_is_cut_where_training_stops_reading_it(checkpoint: Path) -> None
 
 @pytest.fixture
 def tokenizer(checkpoint: Path) -> PreTrainedTokenizerBase:
-    return load_classifier(str(checkpoint), None)[1]
+    return load_classifier(checkpoint, "MODEL_CHECKPOINT=x")[1]
 
 
 def test_texts_become_tokens_and_are_cut_at_the_longest_length(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -39,7 +39,7 @@ def test_the_same_rows_and_length_are_tokenised_once(checkpoint: Path) -> None:
     rows = datasets.Dataset.from_dict({"grievance": ["no water", "no light"], "label": [1, 0]})
 
     def key(rows: datasets.Dataset, max_length: int) -> str:
-        _, tokenizer = load_classifier(str(checkpoint), None)
+        _, tokenizer = load_classifier(checkpoint, "MODEL_CHECKPOINT=x")
         return str(tokenize(tokenizer, rows, max_length)._fingerprint)
 
     assert key(rows, 16) == key(rows, 16) != key(rows, 8)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from retrain.hub.versions import next_version_tag
+from retrain.hub.model_repo import next_version_tag
 
 NOW = datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC)
 

@@ -1,0 +1,66 @@
+"""The operator's command: what a call gets that can't be used."""
+
+from pathlib import Path
+
+import pytest
+
+from retrain.commands import app, run
+from tests.conftest import NEEDED
+
+
+@pytest.mark.parametrize("arguments", [[], ["one", "two"]])
+def test_the_verdict_wants_one_file(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verdict", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("Usage: ")
+
+
+def test_a_call_without_a_command_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    shown = "".join(capsys.readouterr())
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__name__ in shown
+
+
+def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["roolback"]) == 2
+    assert "No such command 'roolback'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["setup", "check"])
+def test_an_env_file_that_is_not_there_is_named(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "no-such-file"]) == 2
+    assert "no-such-file does not exist" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(tmp_path)]) == 2
+    assert "is no folder of a run" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_comparison_is_something_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verdict", str(tmp_path / "none.parquet")]) == 1
+    assert "is no whole file of a comparison" in capsys.readouterr().err
+
+
+def test_settings_that_are_missing_are_named_without_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in NEEDED:
+        monkeypatch.delenv(name, raising=False)
+    assert run(["versions"]) == 2
+    assert "HF_TOKEN is missing" in capsys.readouterr().err
+
+
+def test_a_rollback_is_for_one_label_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LABEL", raising=False)
+    names = {"HUB_MODEL_ID": "city/{label}", "SPACE_REPO_ID": "city/{label}-api"}
+    both = NEEDED | names | {"LABEL": "urgency,department"}
+    file = tmp_path / ".env"
+    file.write_text("\n".join(f"{name}={value}" for name, value in both.items()))
+    assert run(["rollback", "--env-file", str(file)]) == 2
+    assert "LABEL=" in capsys.readouterr().err
