@@ -5,7 +5,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ import pytest
 from retrain.errors import ComparisonError
 from retrain.evaluation.comparison import answers_of, figures, load_comparison, pair_answers, save_comparison
 from retrain.evaluation.decision_gate import decide
-from retrain.records import Answer, GateRules
+from retrain.records import Answer, ComparisonFigures, GateRules
 from tests.conftest import SOURCE
 from tests.unit.evaluation.conftest import BETTER, LABELS, NAMES, WORSE, rows_of
 
@@ -27,7 +26,7 @@ def test_the_verdict_can_be_computed_anew_from_the_file_alone(tmp_path: Path) ->
     save_comparison(file, comparison, rules)
     assert decide(*load_comparison(file)) == decide(comparison, rules)
     told = subprocess.run(
-        [sys.executable, "-m", "retrain.evaluation.decision_gate", str(file)],
+        [sys.executable, "-m", "retrain", "verdict", str(file)],
         cwd=SOURCE,
         capture_output=True,
         text=True,
@@ -45,7 +44,7 @@ def test_a_file_that_is_cut_off_is_told_and_gives_no_verdict(tmp_path: Path) -> 
         with pytest.raises(ComparisonError, match="no whole file of a comparison"):
             load_comparison(file)
     told = subprocess.run(
-        [sys.executable, "-m", "retrain.evaluation.decision_gate", str(file)],
+        [sys.executable, "-m", "retrain", "verdict", str(file)],
         cwd=SOURCE,
         capture_output=True,
         text=True,
@@ -77,7 +76,7 @@ def test_each_column_comes_from_the_model_that_it_names() -> None:
 # --- the figures of the report
 
 
-def seen() -> dict[str, Any]:
+def seen() -> ComparisonFigures:
     """Four rows; the third was not answered, and to the fourth the API tells no confidence."""
     live = [0, 0, None, 2]
     comparison = rows_of([0, 1, 2, 2], [0, 1, 2, 1], live)
@@ -85,22 +84,23 @@ def seen() -> dict[str, Any]:
 
 
 def test_both_confusions_are_of_the_rows_that_both_answered() -> None:
-    assert seen()["confusion_candidate"] == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
-    assert seen()["confusion_live"] == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
+    assert seen().confusion_candidate == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert seen().confusion_live == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
 
 
 def test_reliability_is_the_live_models_where_it_tells_its_confidence() -> None:
-    assert seen()["reliability_live"] == [(0.3, 0.0, 1), (0.9, 1.0, 1)]
+    assert seen().reliability_live == ((0.3, 0.0, 1), (0.9, 1.0, 1))
 
 
 def test_the_gains_fall_into_forty_bins_that_hold_every_resampling() -> None:
-    gains = seen()["gains"]
-    assert (len(gains["counts"]), len(gains["edges"]), sum(gains["counts"])) == (40, 41, 10_000)
-    assert gains["edges"] == sorted(gains["edges"])
+    gains = seen().gains
+    assert gains is not None
+    assert (len(gains.counts), len(gains.edges), sum(gains.counts)) == (40, 41, 10_000)
+    assert gains.edges == sorted(gains.edges)
 
 
 def test_without_an_answer_there_is_nothing_to_draw() -> None:
-    assert figures(rows_of([0, 1], [0, 1], [None, None]), seed=3) == {}
+    assert figures(rows_of([0, 1], [0, 1], [None, None]), seed=3) == ComparisonFigures()
 
 
 # --- what the file holds

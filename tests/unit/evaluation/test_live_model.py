@@ -10,10 +10,11 @@ from pydantic import SecretStr
 
 from retrain.errors import ComparisonError
 from retrain.evaluation.live_model import LiveModel
-from retrain.records import Answer, Version
+from retrain.records import Answer, SpaceState, Version
 from tests.conftest import LABELS, LiveAPI
 
 LABEL2ID = {name: i for i, name in enumerate(LABELS)}
+RUNNING, SLEEPING = SpaceState("RUNNING"), SpaceState("SLEEPING", coming=True)
 TEXTS = [f"text {i}" for i in range(40)]
 EXPECTED = [i % 3 for i in range(40)]
 
@@ -248,12 +249,12 @@ def test_an_api_that_keeps_changing_its_version_can_not_be_compared_with(live_ap
 def test_a_space_that_runs_is_waited_for_while_it_loads_its_model(live_api: LiveAPI) -> None:
     looks = iter([503] * 8)  # one look is asked for four times
     live_api.about_status = lambda: next(looks, 200)
-    LiveModel(live_api.url, LABEL2ID).wake(lambda: "RUNNING", patience_minutes=1)
+    LiveModel(live_api.url, LABEL2ID).wake(lambda: RUNNING, patience_minutes=1)
     assert next(looks, "asked until it was ready") == "asked until it was ready"
 
 
 def test_a_sleeping_space_is_waited_for_as_long_as_it_is_waking(live_api: LiveAPI) -> None:
-    stages = iter(["SLEEPING", "APP_STARTING", "RUNNING"])
+    stages = iter([SLEEPING, SpaceState("APP_STARTING", coming=True), RUNNING])
     LiveModel(live_api.url, LABEL2ID).wake(lambda: next(stages), patience_minutes=1)
     assert next(stages, "asked until it ran") == "asked until it ran"
 
@@ -470,18 +471,18 @@ def test_a_version_that_stays_is_asked_once(live_api: LiveAPI) -> None:
 
 
 def test_patience_with_a_sleeping_space_has_an_end(live_api: LiveAPI) -> None:
-    stages: list[str] = []
+    stages: list[SpaceState] = []
 
-    def stage() -> str:
-        stages.append("SLEEPING")
+    def state() -> SpaceState:
+        stages.append(SLEEPING)
         return stages[-1]
 
-    LiveModel(live_api.url, LABEL2ID).wake(stage, patience_minutes=0.01)
-    assert stages == ["SLEEPING"]
+    LiveModel(live_api.url, LABEL2ID).wake(state, patience_minutes=0.01)
+    assert stages == [SLEEPING]
 
 
 def test_a_space_that_can_not_be_asked_is_not_taken_for_one_that_loads() -> None:
     """Its stage says that it runs: what is wrong with it comes out when it is asked."""
-    stages = iter(["RUNNING"])
+    stages = iter([RUNNING])
     LiveModel("nowhere://127.0.0.1/predict", LABEL2ID).wake(lambda: next(stages), patience_minutes=1)
     assert next(stages, "asked once") == "asked once"

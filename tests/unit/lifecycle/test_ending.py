@@ -5,7 +5,8 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from rehearsal.local_hub import LocalHub
-from retrain.journal import Journal, run_record
+from retrain.hub.spaces import Space
+from retrain.journal import Journal
 from retrain.lifecycle.ending import pause_or_stay
 from tests.conftest import CITY, USERS
 
@@ -16,7 +17,8 @@ def test_a_pause_is_tried_again_until_it_is_done(tmp_path: Path) -> None:
         api.create_repo("city/retrain", repo_type="space", space_sdk="docker")
         hub.faults.add(path="/pause", status=403, times=2)
         journal, told = Journal.create(tmp_path / "run"), []
-        pause_or_stay(api, "city/retrain", journal, lambda: told.append(1), again_seconds=0.05)
+        space = Space(api, "city/retrain")
+        pause_or_stay(space, journal, lambda: told.append(1), again_seconds=0.05)
         assert told == [1]
         assert api.get_space_runtime("city/retrain").stage == "PAUSED"
-        assert "pause_failed" not in run_record(journal.read())
+        assert journal.record().pause_failed is None

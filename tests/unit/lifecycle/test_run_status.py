@@ -2,6 +2,7 @@
 
 import pytest
 
+from retrain.events import Entry, Progress
 from retrain.journal import Journal
 from retrain.lifecycle.run_status import run_status
 
@@ -11,8 +12,7 @@ def test_the_time_left_is_reckoned_from_this_run_alone(journal: Journal) -> None
     times = ("00:00:00", "00:00:00", "00:00:01", "00:00:11", "00:00:21")
     done = ((500, True), (1, False), (501, False), (502, False), (503, False))
     events = [
-        {"event": "progress", "time": f"2026-01-01T{time}+00:00", "stage": "train", "done": n, "total": 600}
-        | ({"again": True} if again else {})
+        Entry(f"2026-01-01T{time}+00:00", Progress("train", n, 600, again=again))
         for time, (n, again) in zip(times, done, strict=True)
     ]
     progress = run_status([events[0], *events[2:]])["progress"]

@@ -22,7 +22,9 @@ def arguments(tmp_path: Path) -> TrainingArguments:
 
 
 def told(journal: Journal) -> list[dict[str, Any]]:
-    return [{name: value for name, value in event.items() if name != "time"} for event in journal.read()]
+    return [
+        {name: value for name, value in entry.as_json().items() if name != "time"} for entry in journal.read()
+    ]
 
 
 @pytest.mark.parametrize(("step", "validated"), [(9, False), (10, True), (11, True)])
@@ -36,7 +38,7 @@ def test_a_prediction_is_told_of_every_ten_seconds(journal: Journal, arguments: 
     heartbeat, control = Heartbeat(journal, "evaluate"), TrainerControl()
 
     def step(seconds_since: float) -> None:
-        heartbeat.told -= seconds_since
+        heartbeat.written_at -= seconds_since
         heartbeat.on_prediction_step(arguments, TrainerState(), control, eval_dataloader=range(3))
 
     step(9)
