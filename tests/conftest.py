@@ -1,14 +1,17 @@
 """The ground that the tests stand on: a Hub, a tiny checkpoint, a live API that misbehaves, the job."""
 
+import os
 import runpy
 from pathlib import Path
 
 runpy.run_path(str(Path(__file__).parent / "loopback_only" / "sitecustomize.py"))
+# Each test worker computes with one thread: of several that share two cores, each waits for the others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import rehearsal  # noqa: E402, F401, I001 (sets the client's switches before the client is imported)
 import contextlib  # noqa: E402
+import fcntl  # noqa: E402
 import json  # noqa: E402
-import os  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
@@ -51,6 +54,36 @@ NEEDED = {
     "API_ENDPOINT": "https://city-inference.hf.space/predict",
     "SPACE_REPO_ID": "city/inference",
 }
+
+
+# They take half a minute or more: a worker that began with one at the end would run it while others are idle.
+LONGEST = (
+    "test_an_api_that_hangs_is_inconclusive",
+    "test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serves_again",
+    "test_the_training_benchmark_compares_both_recipes_on_the_same_batches",
+    "test_a_benchmark_runs_as_its_document_says",
+    "test_a_run_that_is_killed_goes_on_at_the_restart_to_the_same_end",
+    "test_a_restart_while_it_runs_ends_the_first_run_and_finishes_the_second",
+    "test_the_rehearsal_ends_with_what_the_readme_shows",
+    "test_two_processes_learn_what_one_learns_from_the_same_batches",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest tests first: each worker begins with an equal part of the list, at its head."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    names = {name: place for place, name in enumerate(LONGEST)}
+    names_of = {item: item.name.partition("[")[0] for item in items}
+    long = sorted((item for item in items if names_of[item] in names), key=lambda item: names[names_of[item]])
+    others = [item for item in items if names_of[item] not in names]
+    total = len(items)
+    items.clear()
+    for worker in range(workers):
+        first = long[worker::workers]
+        count = (worker + 1) * total // workers - worker * total // workers - len(first)
+        items += first + others[: max(count, 0)]
+        others = others[max(count, 0) :]
+    items += others
 
 
 @pytest.fixture(scope="session")
@@ -315,16 +348,31 @@ def city(tmp_path: Path, live_api: LiveAPI, checkpoint: Path) -> Iterator[City]:
 def first_release(
     tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, unique_grievances: list[dict[str, Any]]
 ) -> Path:
-    """The folder of a Hub on which a first version, hardly trained, is released and verified."""
-    root, live_api = tmp_path_factory.mktemp("first"), LiveAPI()
+    """The folder of a Hub on which a first version, hardly trained, is released and verified.
+
+    The first worker that needs it makes it, for all of them.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "first"
+    with Path(f"{root}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "released").exists():
+            release_first(root, checkpoint, split_rows(unique_grievances))
+            (root / "released").touch()
+    return root / "hub"
+
+
+def release_first(root: Path, checkpoint: Path, splits: dict[str, list[dict[str, Any]]]) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    live_api = LiveAPI()
     with LocalHub(root / "hub", USERS) as hub:
         city = City(root, hub, live_api, checkpoint)
-        city.push(split_rows(unique_grievances))
+        city.push(splits)
         city.serve_newest()
         run = city.run(ALLOW_FIRST_RELEASE="true", LEARNING_RATE="1e-6")
         assert run.exit_code == 0, run.output
     live_api.close()
-    return root / "hub"
 
 
 @pytest.fixture
