@@ -28,6 +28,7 @@ import pytest  # noqa: E402
 from huggingface_hub import HfApi  # noqa: E402
 
 from retrain.events import Progress, Stage, Started, Validation  # noqa: E402
+from configs import BaseConfig  # noqa: E402
 from retrain.journal import Journal  # noqa: E402
 from rehearsal.local_hub import LocalHub  # noqa: E402
 from rehearsal.sample_data import make_grievances  # noqa: E402
@@ -35,6 +36,7 @@ from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
 from rehearsal.world import push_splits  # noqa: E402
 from retrain.hub.model_repo import ModelRepo  # noqa: E402
 from retrain.records import VERSION_TAG, Version  # noqa: E402
+from tests import fork_server  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
 SOURCE = Path(__file__).parent.parent
@@ -54,6 +56,29 @@ NEEDED = {
     "API_ENDPOINT": "https://city-inference.hf.space/predict",
     "SPACE_REPO_ID": "city/inference",
 }
+# What all jobs have in common of what libraries read when they are imported.
+COMMON = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": str(SOURCE / "tests" / "loopback_only"),
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    "OMP_NUM_THREADS": "1",  # two workers share two cores
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One fork server for all workers; a worker is given its address."""
+    if (given := getattr(config, "workerinput", None)) is not None:
+        City.fork_server = given["fork_server"]
+    else:
+        server = fork_server.ForkServer(COMMON)
+        City.fork_server = server.address
+        config.add_cleanup(server.close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["fork_server"] = City.fork_server
 
 
 # They take half a minute or more: a worker that began with one at the end would run it while others are idle.
@@ -212,6 +237,8 @@ class Run:
 class City:
     """A Hub with a data set, an empty model repository and two Spaces; and the settings of a job for them."""
 
+    fork_server: str  # its address
+
     def __init__(self, root: Path, hub: LocalHub, live_api: LiveAPI, checkpoint: Path) -> None:
         self.root, self.hub, self.live_api = root, hub, live_api
         self.jobs: list[subprocess.Popen[str]] = []
@@ -225,13 +252,9 @@ class City:
             )
             self.api.restart_space(space)
         self.settings = {
-            "PATH": os.environ["PATH"],
+            **COMMON,
             "HOME": str(root),
-            "PYTHONPATH": str(SOURCE / "tests" / "loopback_only"),
             "HF_ENDPOINT": hub.url,
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
-            "OMP_NUM_THREADS": "1",  # two workers share two cores
             "HF_TOKEN": CITY,
             "LABEL": "urgency",
             "DATASET_REPO_ID": "city/data",
@@ -255,15 +278,27 @@ class City:
         self.api.upload_file(path_or_fileobj=b"0", path_in_repo="model.safetensors", repo_id="city/model")
         self.head = self.api.model_info("city/model").sha
 
-    def run(self, timeout: float = 240, runs: str = "runs", **settings: str) -> Run:
+    def run(
+        self, timeout: float = 240, runs: str = "runs", *, real_start: bool = False, **settings: str
+    ) -> Run:
         """`python train_model.py` with exactly these settings as its environment."""
-        return self.end(self.start(**settings), timeout, runs)
+        return self.end(self.start(real_start=real_start, **settings), timeout, runs)
 
-    def start(self, **settings: str) -> subprocess.Popen[str]:
-        """The same, without waiting for it; in a process group of its own, to be killed as a whole."""
+    def start(self, *, real_start: bool = False, **settings: str) -> subprocess.Popen[str]:
+        """The same, without waiting for it; in a process group of its own, to be killed as a whole.
+
+        real_start: no process of the job comes from the fork server; for tests of what happens to processes.
+        A job with a variable that is not one of our settings starts like this, too, because a library of the
+        server may have read it at import.
+        """
+        environ = self.settings | settings
+        known = COMMON | {name: environ[name] for name in fork_server.PER_JOB}
+        others = {name.lower() for name, value in environ.items() if known.get(name) != value}
+        if not real_start and others <= BaseConfig.model_fields.keys():
+            environ[fork_server.VARIABLE] = self.fork_server
         job = subprocess.Popen(
             [sys.executable, str(SOURCE / "train_model.py")],
-            env=self.settings | settings,
+            env=environ,
             cwd=self.root,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -35,7 +35,7 @@ def hostile_run(
         city = City(root, hub, live_api, checkpoint)
         city.push(hostile_splits(unique_grievances))
         city.serve_newest()
-        job = city.start(ALLOW_FIRST_RELEASE="true", REPORT_TEXTS="true")
+        job = city.start(real_start=True, ALLOW_FIRST_RELEASE="true", REPORT_TEXTS="true")
         peak = [0]
 
         def look_at_memory() -> None:

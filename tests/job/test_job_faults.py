@@ -317,7 +317,7 @@ def test_a_full_disk_fails_the_run_and_is_recorded(city: City, good_splits: Spli
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(small)], check=True)
     try:
-        run = city.run(ALLOW_FIRST_RELEASE="true")
+        run = city.run(real_start=True, ALLOW_FIRST_RELEASE="true")
         assert_ended(city, run, "failed", 1, "The disk is full")
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -57,7 +57,7 @@ def test_a_release_that_is_killed_is_finished_by_the_next_run(
 ) -> None:
     city = served_city
     held = city.hub.faults.add(path=path, delay=60)
-    job = city.start()
+    job = city.start(real_start=True)
     assert held.met.wait(90)
     kill(job)
     city.hub.faults.clear()

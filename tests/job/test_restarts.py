@@ -27,7 +27,7 @@ def test_a_run_that_is_killed_goes_on_at_the_restart_to_the_same_end(city: City,
     city.push(good_splits)
     city.serve_newest()
     step = random.choice(range(20, 111, 2))
-    job = city.start(ALLOW_FIRST_RELEASE="true", **LONG)
+    job = city.start(real_start=True, ALLOW_FIRST_RELEASE="true", **LONG)
     cut_short = city.wait_for(job, "progress", done=step)
     os.killpg(job.pid, signal.SIGKILL)
     job.communicate(timeout=20)

@@ -107,6 +107,7 @@ def watched(
         city.push(split_rows(unique_grievances))
         city.serve_newest()
         job = city.start(
+            real_start=True,
             HF_TOKEN=TOKEN,
             API_TOKEN=API_TOKEN,
             WANDB_API_KEY=WANDB_KEY,

@@ -1,6 +1,7 @@
 """Imported by every Python process that has this folder on its path: nothing may leave the machine."""
 
 import ipaddress
+import os
 import socket
 from typing import Any
 
@@ -16,3 +17,8 @@ def _connect_to_loopback(self: socket.socket, address: Any) -> None:
 
 
 socket.socket.connect = _connect_to_loopback  # type: ignore[method-assign]
+
+if "FORK_SERVER_OF_TESTS" in os.environ:
+    from forked_start import start_in_fork_server
+
+    start_in_fork_server()

@@ -1,0 +1,72 @@
+"""Asks the fork server of the tests to start a heavy process of a job in place of this one.
+
+This process stays as the one that the supervisor has started: it passes signals on and ends as the forked one
+ends. If it is killed, the server kills the forked one. See fork_server.py.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+VARIABLE = "FORK_SERVER_OF_TESTS"
+SCRIPTS = {"model_pipeline.py"}
+MODULES = {"retrain.reporting.report", "retrain.reporting.tracking"}
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+
+def start_in_fork_server() -> None:
+    """Does not return for a process that the server has imported the libraries for."""
+    arguments = [each for each in sys.orig_argv[1:] if each != "-u"]  # nothing is buffered there
+    is_script = Path(arguments[0]).name in SCRIPTS if arguments else False
+    if not is_script and not (arguments[:1] == ["-m"] and arguments[1] in MODULES):
+        return
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        server.connect(os.environ[VARIABLE])
+    except OSError as error:
+        end(70, f"the fork server of the tests can't be reached: {error}")
+    umask = os.umask(0)
+    os.umask(umask)
+    request = {
+        "arguments": arguments,
+        "environ": dict(os.environ),
+        "cwd": str(Path.cwd()),
+        "umask": umask,
+        "ignored": [each for each in PASSED_ON if signal.getsignal(each) is signal.SIG_IGN],
+    }
+    socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):  # it has just ended
+            server.send(bytes([signum]))
+
+    for signum in PASSED_ON:
+        if signum not in request["ignored"]:
+            signal.signal(signum, pass_on)
+    if is_script:  # as the training process does, which has the server for its parent
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    answer = server.recv(64)
+    if not answer:
+        end(70, "the fork server of the tests has died")
+    end(int(answer))
+
+
+def end(exit_code: int, message: str = "") -> NoReturn:
+    """At once, with an exit code or, where it is negative, by a signal."""
+    if message:
+        sys.stderr.write(f"{message}\n")
+    if exit_code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if exit_code != -signal.SIGKILL:
+            signal.signal(-exit_code, signal.SIG_DFL)
+        os.kill(os.getpid(), -exit_code)
+    os._exit(exit_code)
