@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 RESAMPLES = 10_000
 
@@ -50,6 +49,8 @@ def bootstrap_deltas(counts: Counts, seed: int, resamples: int = RESAMPLES) -> N
 
 def mcnemar_exact(only_candidate_right: int, only_live_right: int) -> float:
     """McNemar's exact test of equal accuracy (1947): two-sided p, from the rows that only one gets right."""
+    from scipy.stats import binomtest  # slow to import: see scores
+
     discordant = only_candidate_right + only_live_right
     return float(binomtest(only_candidate_right, discordant).pvalue) if discordant else 1.0
 

@@ -1,23 +1,22 @@
-"""Scores on one set of rows, always over the full label set, and their plots."""
+"""Scores on one set of rows, always over the full label set, and their plots.
+
+scikit-learn is imported where it is used, as is SciPy in this package: they take most of a second, and the
+first stages of a run do without.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    ConfusionMatrixDisplay,
-    accuracy_score,
-    classification_report,
-    confusion_matrix,
-    precision_recall_fscore_support,
-)
 
 from retrain.records import ClassScores, Scores
 
 
 def compute_scores(labels: Sequence[int], predictions: Sequence[int], id2label: Mapping[int, str]) -> Scores:
     """Score predictions, each (rows,) of class ids. A class without rows counts as 0."""
+    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
     ids = sorted(id2label)
     every_class = precision_recall_fscore_support(labels, predictions, labels=ids, zero_division=0)
     macro = [float(np.mean(values)) for values in every_class[:3]]
@@ -46,6 +45,7 @@ def write_reports(
 ) -> None:
     """Write classification_report.txt and confusion_matrix.png into `folder`."""
     from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay, classification_report, confusion_matrix
 
     folder.mkdir(parents=True, exist_ok=True)
     ids = sorted(id2label)

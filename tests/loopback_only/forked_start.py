@@ -18,7 +18,7 @@ from typing import NoReturn
 
 VARIABLE = "FORK_SERVER_OF_TESTS"
 SCRIPTS = {"model_pipeline.py"}
-MODULES = {"retrain.reporting.report", "retrain.reporting.tracking"}
+MODULES = (["-m", "retrain", "report"], ["-m", "retrain.reporting.tracking"])
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -27,7 +27,7 @@ def start_in_fork_server() -> None:
     """Does not return for a process that the server has imported the libraries for."""
     arguments = [each for each in sys.orig_argv[1:] if each != "-u"]  # nothing is buffered there
     is_script = Path(arguments[0]).name in SCRIPTS if arguments else False
-    if not is_script and not (arguments[:1] == ["-m"] and arguments[1] in MODULES):
+    if not is_script and arguments[:3] not in MODULES and arguments[:2] not in MODULES:
         return
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
