@@ -166,7 +166,8 @@ class LiveAPI:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/predict"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        # It looks this often whether it is to end, which each test waits for.
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def constant(self, text: str | list[str]) -> tuple[int, Any]:
         """A poor model: NORMAL, whatever it is asked."""

@@ -190,8 +190,11 @@ class Server:
         if self.placeholders is None:
             self.placeholders = import_libraries()
         if (pid := os.fork()) == 0:
-            for other in [self.selector, self.listener, connection, *self.processes]:
-                other.close()
+            for key in list(self.selector.get_map().values()):
+                if key.data != self.end:  # standard input is replaced
+                    key.fileobj.close() if isinstance(key.fileobj, socket.socket) else os.close(key.fd)
+            self.selector.close()
+            connection.close()
             become(request, files)
             self.placeholders.replace(os.environ)
             return request
@@ -222,10 +225,10 @@ class Server:
 
 
 def import_libraries() -> Placeholders:
-    """What is heavy.
+    """Import what is heavy.
 
     Raises:
-        RuntimeError: a fork would lose threads, or leave a placeholder where it is.
+        RuntimeError: a fork would lose threads, or could not replace a placeholder.
     """
     for name in LIBRARIES:
         importlib.import_module(name)
@@ -260,7 +263,7 @@ def become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     for signum in request["ignored"]:
         signal.signal(signum, signal.SIG_IGN)
     sys.argv, sys.orig_argv = [*request["arguments"]], [sys.executable, *request["arguments"]]
-    sys.modules["numpy"].random.seed()  # type: ignore[attr-defined]
+    sys.modules["numpy"].random.seed()
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -50,7 +50,7 @@ def webhook() -> Iterator[tuple[list[Any], int]]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield received, server.server_port
     server.shutdown()
     server.server_close()

@@ -36,12 +36,13 @@ def start_in_fork_server() -> None:
         end(70, f"the fork server of the tests can't be reached: {error}")
     umask = os.umask(0)
     os.umask(umask)
+    ignored = [each for each in PASSED_ON if signal.getsignal(each) is signal.SIG_IGN]
     request = {
         "arguments": arguments,
         "environ": dict(os.environ),
         "cwd": str(Path.cwd()),
         "umask": umask,
-        "ignored": [each for each in PASSED_ON if signal.getsignal(each) is signal.SIG_IGN],
+        "ignored": ignored,
     }
     socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
 
@@ -50,7 +51,7 @@ def start_in_fork_server() -> None:
             server.send(bytes([signum]))
 
     for signum in PASSED_ON:
-        if signum not in request["ignored"]:
+        if signum not in ignored:
             signal.signal(signum, pass_on)
     if is_script:  # as the training process does, which has the server for its parent
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
