@@ -10,6 +10,8 @@ SOURCE ?= $(shell git remote get-url origin 2>/dev/null | sed 's|//[^/@]*@|//|')
 argument = $(if $($(1)),--build-arg $(1)=$($(1)))
 # The locked versions without their hashes, so that tests run on what the image contains.
 CONSTRAINTS := sed -n 's/^\([a-z0-9].*==.*\) \\$$/\1/p' requirements-cuda.lock
+# import-linter sees packages only: the files of the root as one, by links.
+trunk = mkdir -p $(VENV)/trunk/trunk && touch $(VENV)/trunk/trunk/__init__.py && ln -sf $(CURDIR)/*.py $(VENV)/trunk/trunk/
 COMPILE = $(BIN)/uv pip compile requirements.txt --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 
@@ -32,7 +34,7 @@ lint: $(VENV)/installed  ## check formatting, lint, types, imports, Dockerfiles 
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(trunk) && PYTHONPATH=$(VENV)/trunk $(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile companion_spaces/*/Dockerfile
 	$(BIN)/actionlint
 

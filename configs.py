@@ -4,6 +4,7 @@ Knows nothing of the Hub, torch or files. Importing it reads nothing.
 """
 
 import io
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -127,7 +128,7 @@ class PlaceSettings(Settings):
     dataset_revision: str | None = Field(None, description="a branch, tag or commit; main unless set")
     hub_model_id: RepoId = Field(description="the model repository that the inference Space loads")
     api_endpoint: HttpUrl = Field(description="the URL that predictions are POSTed to")
-    api_token: SecretStr | None = Field(None, description="bearer token of the API, where it wants one")
+    api_token: SecretStr | None = Field(None, description="bearer token of the API, if it asks for one")
     space_repo_id: RepoId = Field(description="the inference Space")
     retrain_space_id: RepoId | None = Field(
         None,
@@ -213,7 +214,7 @@ class TrainingSettings(Settings):
     @classmethod
     def _parse_alpha(cls, value: Any) -> str | float | tuple[float, ...]:
         if value == "balanced":
-            return value
+            return "balanced"
         try:
             numbers = tuple(float(part) for part in str(value).strip("()").split(","))
         except ValueError:
@@ -230,18 +231,18 @@ class GateSettings(Settings):
     decision_threshold: float = Field(0.001, ge=0, lt=1, description="gain in macro F1 to be exceeded")
     min_coverage: Fraction = Field(0.95, description="share of the sample that must be answered")
     decision_confidence: Fraction | None = Field(
-        None, description="probability of a gain to be reached; not asked for unless set"
+        None, description="probability of a gain that must be reached; no rule unless set"
     )
     min_f1_macro: Fraction | None = Field(
         None, description="floor of the new model's macro F1; none unless set"
     )
     max_class_recall_drop: Fraction | None = Field(
-        None, description="how much recall any one class may lose; 0.05 is 5 points; not asked for unless set"
+        None, description="how much recall any one class may lose; 0.05 is 5 points; no rule unless set"
     )
     compare_with: Literal["api", "hub"] = Field(
         "api", description="the live API, or the released model of the Hub, scored here on the whole test set"
     )
-    allow_first_release: bool = Field(False, description="release where no model is published yet")
+    allow_first_release: bool = Field(False, description="release if no model is published yet")
 
 
 class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
@@ -255,7 +256,7 @@ class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
         30, gt=0, description="minutes without a sign of life after which a run is ended"
     )
     skip_unchanged: bool = Field(
-        False, description="end at once where the last finished run had all the same"
+        False, description="end at once if the last finished run had the same data, checkpoint and settings"
     )
     notify_urls: SecretStr | None = Field(None, description="where summaries go, as apprise's URLs")
     report_texts: bool = Field(False, description="show the texts of mistakes in report.html")
@@ -265,10 +266,11 @@ class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
     @field_validator("notify_urls")
     @classmethod
     def _check_urls(cls, value: SecretStr | None) -> SecretStr | None:
-        from retrain.reporting.notification import is_known  # apprise is heavy, and seldom needed
+        from apprise import Apprise  # heavy, and seldom needed
 
+        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # its messages hold the URLs
         for place, url in enumerate(split_urls(value), 1):
-            if not is_known(url):
+            if Apprise.instantiate(url) is None:
                 raise ValueError(
                     f"number {place} is no URL that apprise knows, such as slack:// or mailto://"
                 )

@@ -13,13 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import numpy as np
 import torch
 import transformers
-from huggingface_hub import HfApi
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
@@ -74,6 +73,9 @@ from retrain.training.fine_tuning import fine_tune, predict, training_summary
 from retrain.training.progress import Heartbeat, ProgressCallback
 from retrain.training.tokenization import cut_texts, tokenize
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
 CANARY_TEXTS, CANARY_CHARACTERS = 16, 5000
 
 logger = logging.getLogger(__name__)
@@ -86,7 +88,7 @@ class Run:
     config: BaseConfig
     journal: Journal
     tracker: Tracker
-    api: HfApi
+    api: "HfApi"
     repo: ModelRepo
     live: LiveModel
     space: InferenceSpace
@@ -481,7 +483,7 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
     return verdict
 
 
-def earlier_runs(api: HfApi, config: BaseConfig, journal: Journal) -> list[RunRecord]:
+def earlier_runs(api: "HfApi", config: BaseConfig, journal: Journal) -> list[RunRecord]:
     """What the Hub keeps of the runs before this one; none of them is needed to train."""
     try:
         runs = RunArchive(api, config.hub_model_id).read()

@@ -95,7 +95,7 @@ def acceptance(case: tuple[float, int, float, int, int]) -> list[float]:
         passes = bool(verdict.rules) and verdict.rules[0].passed
         surely = passes and (verdict.probability_of_gain or 0.0) >= STRICTER
         accepted += [passes, verdict.outcome == "accepted", surely]
-    return (accepted / draws).tolist()
+    return [float(share) for share in accepted / draws]
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ import torch
 from numpy.typing import NDArray
 from transformers import (
     AutoTokenizer,
-    EvalPrediction,
     TrainerCallback,
     XLMRobertaConfig,
     XLMRobertaModel,
@@ -67,7 +66,6 @@ class OurRecipe:
         self,
         train: datasets.Dataset,
         evaluation: datasets.Dataset,
-        metrics: Callable[[EvalPrediction], dict[str, float]],
         callbacks: list[TrainerCallback],
         *,
         epochs: float,
@@ -83,12 +81,11 @@ class OurRecipe:
                 tokenize(evaluation),
                 self.config,
                 Path(folder),
-                metrics,
                 callbacks,
             )
 
     def predict(self, rows: datasets.Dataset) -> NDArray[np.float64]:
-        return predict(self.model, self.classifier.tokenize_dataset(rows), self.config)
+        return predict(self.model, self.classifier.tokenize_dataset(rows), self.config.eval_batch_size)
 
 
 RECIPES: dict[str, Any] = {"plain": PlainRecipe, "ours": OurRecipe}
@@ -118,15 +115,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 control.should_training_stop = control.should_evaluate = control.should_save = True
             return control
 
-    def metrics(prediction: EvalPrediction) -> dict[str, float]:
-        f1 = f1_macro(prediction.label_ids, prediction.predictions)
-        validations.append((time.perf_counter() - began, f1))
-        return {"f1_macro": f1}
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
+            validations.append((time.perf_counter() - began, metrics["eval_f1_macro"]))
 
     recipe.model.roberta.register_forward_pre_hook(count, with_kwargs=True)
     validated = splits["eval"].select(range(16)) if is_speed else splits["eval"]
     eval_steps = NEVER if is_speed else 50
-    recipe.train(train, validated, metrics, [Clock()], epochs=options.epochs, eval_steps=eval_steps)
+    recipe.train(train, validated, [Clock()], epochs=options.epochs, eval_steps=eval_steps)
     first, last = WARM_UP_STEPS, max(at_step)
     seconds = at_step[last][0] - at_step[first][0]
     computed = at_step[last][1] - at_step[first][1]
@@ -196,7 +191,7 @@ def in_a_process(options: argparse.Namespace, checkpoint: Path, recipe: str, see
     command += ["--epochs", str(options.epochs), "--train-rows", str(options.train_rows)]
     command += ["--data", str(options.data)] if options.data else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    result = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     shown = ("rows_per_second", "evaluation_rows_per_second", "test_f1_macro", "seconds")
     print(recipe, seed, {name: round(result[name], 4) for name in shown}, file=sys.stderr, flush=True)
     return result
@@ -253,7 +248,7 @@ def _time_to_the_same_f1(plain: dict[str, Any], ours: dict[str, Any]) -> float:
     """The job's seconds over the plain recipe's until the best validation F1 that both reached."""
     goal = min(max(f1 for _, f1 in run["validations"]) for run in (plain, ours))
     reached = [next(at for at, f1 in run["validations"] if f1 >= goal) for run in (ours, plain)]
-    return reached[0] / reached[1]
+    return float(reached[0] / reached[1])
 
 
 def show(result: dict[str, Any]) -> None:

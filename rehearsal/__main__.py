@@ -104,7 +104,8 @@ def watch(world: World) -> dict[str, Any]:
         line = describe(event)
         if line:
             console.print(f"   {event['time'][11:19]}  {line}")
-    return json.loads(journal.with_name("run.json").read_text(encoding="utf-8"))
+    record: dict[str, Any] = json.loads(journal.with_name("run.json").read_text(encoding="utf-8"))
+    return record
 
 
 def follow(world: World, file: Path) -> Iterator[dict[str, Any]]:

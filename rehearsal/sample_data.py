@@ -10,6 +10,9 @@ import random
 import tomllib
 import unicodedata
 from pathlib import Path
+from typing import Any
+
+Row = dict[str, str]
 
 URGENCY_SHARES = {"NORMAL": 45, "URGENT": 35, "HIGHLY URGENT": 20}
 DEPARTMENT_SHARES = {
@@ -36,10 +39,10 @@ VARIANTS = {
 }
 
 
-def make_grievances(count: int = 2400, seed: int = 42) -> list[dict]:
+def make_grievances(count: int = 2400, seed: int = 42) -> list[Row]:
     """`count` rows of grievance, urgency and department (label names); the same seed gives the same rows."""
     rng, phrases = random.Random(seed), _phrases()
-    rows: list[dict] = []
+    rows: list[Row] = []
     while len(rows) < count:
         if rows and rng.random() < REPEATS:
             again = dict(rng.choice(rows))
@@ -58,19 +61,19 @@ def make_grievances(count: int = 2400, seed: int = 42) -> list[dict]:
     return rows
 
 
-def split_grievances(rows: list[dict], seed: int = 42, label: str = "urgency") -> dict[str, list[dict]]:
+def split_grievances(rows: list[Row], seed: int = 42, label: str = "urgency") -> dict[str, list[Row]]:
     """Train, eval and test (80/10/10), stratified by urgency, department and `label`, where there are such.
 
     A text and its repeats stay together in one split.
     """
-    texts: dict[str, list[dict]] = {}
+    texts: dict[str, list[Row]] = {}
     for row in rows:
         texts.setdefault(normalise(row["grievance"]), []).append(row)
     groups = list(texts.values())
     random.Random(seed).shuffle(groups)
     strata = [name for name in ("urgency", "department", label) if name in rows[0]]
     groups.sort(key=lambda group: [group[0][name] for name in strata])
-    splits: dict[str, list[dict]] = {"train": [], "eval": [], "test": []}
+    splits: dict[str, list[Row]] = {"train": [], "eval": [], "test": []}
     for place, group in enumerate(groups):
         splits[{0: "test", 5: "eval"}.get(place % 10, "train")].extend(group)
     for split in splits.values():
@@ -83,7 +86,7 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _write(rng: random.Random, phrases: dict, urgency: str, department: str) -> str:
+def _write(rng: random.Random, phrases: dict[str, Any], urgency: str, department: str) -> str:
     language = rng.choices(LANGUAGES, (50, 25, 25))[0]
 
     def say(lines: list[str]) -> str:
@@ -120,7 +123,7 @@ def _write(rng: random.Random, phrases: dict, urgency: str, department: str) -> 
     return text
 
 
-def _phrases() -> dict:
+def _phrases() -> dict[str, Any]:
     return tomllib.loads((Path(__file__).parent / "sample_phrases.toml").read_text(encoding="utf-8"))
 
 

@@ -143,9 +143,10 @@ def create_app(settings: Settings) -> FastAPI:
         async with one_at_a_time:
             if await request.is_disconnected():
                 raise HTTPException(499, "the client has gone")
-            answers = await anyio.to_thread.run_sync(classifier.predict, texts)
+            answers: list[Any] = await anyio.to_thread.run_sync(classifier.predict, texts)
         record(texts, answers, classifier.version, settings.audit_key)
-        return answers[0] if isinstance(body.text, str) else answers
+        found: Prediction | list[Prediction] = answers[0] if isinstance(body.text, str) else answers
+        return found
 
     if settings.retrain_trigger_token and settings.retrain_space_id and settings.hf_token:
         space_id = settings.retrain_space_id

@@ -23,7 +23,8 @@ def f1_macro_of_both(counts: Counts) -> tuple[NDArray[np.float64], NDArray[np.fl
     def f1_macro(confusion: Counts) -> NDArray[np.float64]:
         hits = np.diagonal(confusion, axis1=-2, axis2=-1)
         either = confusion.sum(axis=-1) + confusion.sum(axis=-2)
-        return (2 * hits / np.maximum(either, 1)).mean(axis=-1)
+        f1: NDArray[np.float64] = (2 * hits / np.maximum(either, 1)).mean(axis=-1)
+        return f1
 
     return f1_macro(counts.sum(axis=-1)), f1_macro(counts.sum(axis=-2))
 

@@ -96,6 +96,16 @@ def check_token(api: HfApi) -> None:
         raise HubError("HF_TOKEN may only read, and the run publishes a model. Make one with write access.")
 
 
+def repository_exists(api: HfApi, repo_id: str, kind: str) -> bool:
+    """Whether there is such a repository that the token may see; kind: "dataset" or "model"."""
+    return api.repo_exists(repo_id, repo_type=kind)
+
+
+def create_repository(api: HfApi, repo_id: str, kind: str) -> None:
+    """Create a private repository; kind: "dataset" or "model"."""
+    api.create_repo(repo_id, repo_type=kind, private=True)
+
+
 @contextmanager
 def hub_errors(doing: str, repo_id: str, raised: type[RetrainError] = HubError) -> Iterator[None]:
     """Turn what huggingface_hub raises inside the block into an error of the tree.

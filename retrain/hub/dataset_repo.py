@@ -29,6 +29,11 @@ class DatasetRepo:
         here = (tag.name for tag in tags if VERSION_TAG.match(tag.name) and tag.target_commit == revision)
         return max(here, default=None)
 
+    def files(self) -> list[str]:
+        """The paths of its files at main."""
+        with hub_errors("read the data set", self.repo_id, DatasetError):
+            return self._api.list_repo_files(self.repo_id, repo_type="dataset")
+
     def load(self, revision: str) -> Any:
         """The splits at a commit, as a datasets.DatasetDict."""
         import datasets  # heavy, and needed by runs only

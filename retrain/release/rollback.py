@@ -155,12 +155,17 @@ def version_to_restore(repo: "ModelRepo", to: str | None) -> Version:
     if to is None and versions:
         newest = next(iter(versions.values()))
         to = repo.metadata(newest.revision).get("previous_version")
+        if to is None:
+            raise ReleaseError(
+                f"{newest.tag} of {repo.repo_id} does not say which version it replaced. Choose one with --to: "
+                f"{', '.join(str(tag) for tag in versions if tag != newest.tag) or 'there is no other one'}."
+            )
     chosen = versions.get(to)
     if chosen is None and to and re.fullmatch(r"[0-9a-f]{40}", to):
         chosen = Version(None, to)
     if chosen is None:
         raise ReleaseError(
-            f"{repo.repo_id} has no version {to or 'before the newest'}. It has: "
+            f"{repo.repo_id} has no version{f' {to}' if to else ''}. It has: "
             f"{', '.join(str(tag) for tag in versions) or 'none'}."
         )
     return chosen

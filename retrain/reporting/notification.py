@@ -17,11 +17,6 @@ MAIL = ("mailto", "mailtos")
 logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
 
 
-def is_known(url: str) -> bool:
-    """Whether apprise can send to such a URL; nothing is sent."""
-    return Apprise.instantiate(url) is not None
-
-
 def warnings_before(urls: Sequence[str], *, on_a_space: bool) -> list[str]:
     """What can be said of these URLs before anything is sent."""
     if on_a_space and any(urlsplit(url).scheme in MAIL for url in urls):

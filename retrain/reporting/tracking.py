@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import requests
 import wandb
@@ -25,17 +25,16 @@ from retrain.reporting.summary import is_good, summary, title
 FINISH_TIMEOUT = 60.0
 
 P = ParamSpec("P")
+T = TypeVar("T", bound="Tracker")
 
 logger = logging.getLogger(__name__)
 
 
-def never_fails(
-    method: Callable[Concatenate["Tracker", P], None],
-) -> Callable[Concatenate["Tracker", P], None]:
+def never_fails(method: Callable[Concatenate[T, P], None]) -> Callable[Concatenate[T, P], None]:
     """Log what W&B raises, whatever it is, instead of failing the run."""
 
     @functools.wraps(method)
-    def guarded(self: "Tracker", *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: T, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             if self.run is not None:
                 method(self, *args, **kwargs)
@@ -44,7 +43,7 @@ def never_fails(
                 "W&B: %s failed (%s: %s); the run goes on", method.__name__, type(error).__name__, error
             )
 
-    return guarded
+    return cast(Callable[Concatenate[T, P], None], guarded)
 
 
 class Tracker:

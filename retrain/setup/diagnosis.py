@@ -2,18 +2,20 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
-
-from huggingface_hub import HfApi
+from typing import TYPE_CHECKING, NamedTuple
 
 from configs import BaseConfig, get_config
 from retrain.connections import live_model
 from retrain.errors import HubError, RetrainError
 from retrain.hub.client import hub_errors, token_role
+from retrain.hub.dataset_repo import DatasetRepo
 from retrain.hub.model_repo import ModelRepo
 from retrain.hub.spaces import AT_WORK, Space
 from retrain.setup.installation import SpaceSpec, spaces_of
 from retrain.setup.plan import plan_space
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 SPLITS = ("train", "eval", "test")
 
@@ -26,7 +28,7 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-def diagnose(api: HfApi, values: Mapping[str, str]) -> Iterator[Finding]:
+def diagnose(api: "HfApi", values: Mapping[str, str]) -> Iterator[Finding]:
     """What a person would look at, from the token to the answer of the API."""
     config = get_config(values)
     try:
@@ -43,12 +45,11 @@ def diagnose(api: HfApi, values: Mapping[str, str]) -> Iterator[Finding]:
     yield _endpoint(api, config)
 
 
-def _dataset(api: HfApi, config: BaseConfig) -> Finding:
+def _dataset(api: "HfApi", config: BaseConfig) -> Finding:
     what = f"data set {config.dataset_repo_id}"
     try:
-        with hub_errors("read the data set", config.dataset_repo_id):
-            files = api.list_repo_files(config.dataset_repo_id, repo_type="dataset")
-    except HubError as error:
+        files = DatasetRepo(api, config.dataset_repo_id).files()
+    except RetrainError as error:
         return Finding(what, "not readable", str(error))
     # As push_to_hub and the usual layouts name them: data/train-00000-of-00001.parquet, train.csv, train/….
     missing = [split for split in SPLITS if not any(re.search(rf"(^|/){split}\b", file) for file in files)]
@@ -58,7 +59,7 @@ def _dataset(api: HfApi, config: BaseConfig) -> Finding:
     return Finding(what, "has the splits train, eval and test")
 
 
-def _model(api: HfApi, config: BaseConfig) -> Finding:
+def _model(api: "HfApi", config: BaseConfig) -> Finding:
     what = f"model {config.hub_model_id}"
     try:
         newest = ModelRepo(api, config.hub_model_id).newest()
@@ -85,7 +86,7 @@ def _space(space: Space, spec: SpaceSpec) -> Iterator[Finding]:
         yield Finding(what, "can't be looked at", str(error))
 
 
-def _endpoint(api: HfApi, config: BaseConfig) -> Finding:
+def _endpoint(api: "HfApi", config: BaseConfig) -> Finding:
     what = f"API {config.api_endpoint}"
     try:
         (answer,) = live_model(Space(api, config.space_repo_id), config).ask(

@@ -13,7 +13,17 @@ from configs import BaseConfig, clean_environment, get_config
 from retrain.errors import SettingsError
 
 SOURCE = Path(__file__).parents[2]
-RETRAIN_FILES = ("Dockerfile", "requirements*", "README.md", "*.py", "retrain/*")
+# The documents too: README links to them.
+RETRAIN_FILES = (
+    "Dockerfile",
+    "requirements*",
+    "*.py",
+    "retrain/*",
+    "*.md",
+    "LICENSE",
+    "docs/*.md",
+    "docs/*.png",
+)
 NOT_SHIPPED = ("requirements-dev.txt", "*__pycache__*", ".*", "*/.*")
 # Of the set-up itself: they are no settings of a Space.
 HARDWARE, SLEEP, READ_TOKEN = "{space}_HARDWARE", "{space}_SLEEP_SECONDS", "INFERENCE_HF_TOKEN"

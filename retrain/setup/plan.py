@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from secrets import token_hex
-from typing import NamedTuple
-
-from huggingface_hub import HfApi
+from typing import TYPE_CHECKING, NamedTuple
 
 from retrain.errors import HubError
+from retrain.hub.client import create_repository, repository_exists
 from retrain.hub.spaces import AT_WORK, Space
 from retrain.setup.installation import SpaceSpec, spaces_of
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 TITLE = "Set up by retrain setup"
 
@@ -21,11 +23,11 @@ class Step(NamedTuple):
     do: Callable[[], object]
 
 
-def plan(api: HfApi, values: Mapping[str, str], *, renew_secrets: bool = False) -> Iterator[Step]:
+def plan(api: "HfApi", values: Mapping[str, str], *, renew_secrets: bool = False) -> Iterator[Step]:
     """What has to be done, in order."""
     for repo_id, kind in ((values["DATASET_REPO_ID"], "dataset"), (values["HUB_MODEL_ID"], "model")):
-        if not api.repo_exists(repo_id, repo_type=kind):
-            create = partial(api.create_repo, repo_id, repo_type=kind, private=True)
+        if not repository_exists(api, repo_id, kind):
+            create = partial(create_repository, api, repo_id, kind)
             yield Step(f"create the private {kind} repository {repo_id}", create)
     for spec in spaces_of(values):
         yield from plan_space(Space(api, spec.repo_id), spec, renew_secrets=renew_secrets)

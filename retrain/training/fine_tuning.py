@@ -86,7 +86,8 @@ def predict(
         trainer.remove_callback(PrinterCallback)
         unlabelled = rows.select_columns(["input_ids"])
         logits = trainer.predict(unlabelled).predictions
-    return softmax(logits.astype(np.float64), axis=1)
+    probabilities: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
+    return probabilities
 
 
 def f1_macro(prediction: EvalPrediction) -> dict[str, float]:

@@ -21,7 +21,9 @@ def tokenize(
     """Columns input_ids and attention_mask instead of grievance; texts are cut at max_length tokens."""
 
     def encode(batch: dict[str, list[Any]]) -> Mapping[str, Any]:
-        return tokenizer(_first_part(batch["grievance"]), truncation=True, max_length=max_length)
+        texts = _first_part(batch["grievance"])
+        encoded: Mapping[str, Any] = tokenizer(texts, truncation=True, max_length=max_length)
+        return encoded
 
     # The key of the cache is what the result depends on: by default datasets would pickle the tokenizer.
     parts = (split._fingerprint, tokenizer.backend_tokenizer.to_str(), str(max_length))
