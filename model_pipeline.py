@@ -115,7 +115,7 @@ class GrievanceClassifier:
         CheckpointError: the checkpoint can't be loaded or is no XLM-R.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the mission names these)
         self,
         model_checkpoint: str,
         num_labels: int,

@@ -288,7 +288,6 @@ class RunRecord:
     told: Notified | None = None
     kept: Archived | None = None
     pausing: Pausing | None = None
-    paused: Paused | None = None
     pause_failed: PauseFailed | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -349,9 +348,9 @@ def run_record(entries: Iterable[Entry]) -> RunRecord:
                     found |= vars(event) | {"finished_at": entry.time}
             case Progress() | Alive():
                 pass
+            case Paused():
+                found.pop("pause_failed", None)
             case event:
                 found[NAMES[type(event)]] = event
-                if isinstance(event, Paused):
-                    found.pop("pause_failed", None)
     lists = {name: tuple(found[name]) for name in _PARTS}
     return replace(RunRecord(), **found | lists)

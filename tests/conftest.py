@@ -285,12 +285,14 @@ class City:
         """`python train_model.py` with exactly these settings as its environment."""
         return self.end(self.start(real_start=real_start, **settings), timeout, runs)
 
-    def start(self, *, real_start: bool = False, **settings: str) -> subprocess.Popen[str]:
+    def start(
+        self, *, real_start: bool = False, source: Path = SOURCE, **settings: str
+    ) -> subprocess.Popen[str]:
         """The same, without waiting for it; in a process group of its own, to be killed as a whole.
 
         real_start: no process of the job comes from the fork server; for tests of what happens to processes.
         A job with a variable that is not one of our settings starts like this, too, because a library of the
-        server may have read it at import.
+        server may have read it at import. source: where the program is.
         """
         environ = self.settings | settings
         known = COMMON | {name: environ[name] for name in fork_server.PER_JOB}
@@ -298,7 +300,7 @@ class City:
         if not real_start and others <= BaseConfig.model_fields.keys():
             environ[fork_server.VARIABLE] = self.fork_server
         job = subprocess.Popen(
-            [sys.executable, str(SOURCE / "train_model.py")],
+            [sys.executable, str(source / "train_model.py")],
             env=environ,
             cwd=self.root,
             stdout=subprocess.PIPE,

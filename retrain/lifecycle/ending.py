@@ -73,7 +73,7 @@ def best_effort(what: str, step: Callable[[], object], seconds: float, journal: 
         try:
             step()
         except Exception as error:  # noqa: BLE001 (whatever it is, the Space is paused)
-            journal.warn(f"{what} failed: {error or type(error).__name__}")
+            journal.warn(f"{what} failed: {str(error) or type(error).__name__}")
 
     thread = threading.Thread(target=guarded, name=what, daemon=True)
     thread.start()

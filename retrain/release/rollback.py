@@ -156,9 +156,10 @@ def version_to_restore(repo: "ModelRepo", to: str | None) -> Version:
         newest = next(iter(versions.values()))
         to = repo.metadata(newest.revision).get("previous_version")
         if to is None:
+            others = ", ".join(str(tag) for tag in versions if tag != newest.tag) or "there is no other one"
             raise ReleaseError(
-                f"{newest.tag} of {repo.repo_id} does not say which version it replaced. Choose one with --to: "
-                f"{', '.join(str(tag) for tag in versions if tag != newest.tag) or 'there is no other one'}."
+                f"{newest.tag} of {repo.repo_id} does not say which version it replaced. Choose one with "
+                f"--to: {others}."
             )
     chosen = versions.get(to)
     if chosen is None and to and re.fullmatch(r"[0-9a-f]{40}", to):

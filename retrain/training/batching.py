@@ -20,7 +20,7 @@ FIRST_POSITION = 2  # XLM-R numbers positions from padding_idx + 1
 Batch = dict[str, Tensor]
 
 
-def attention_within_texts(
+def attention_within_texts(  # noqa: PLR0913 (transformers' interface)
     module: nn.Module,
     query: Tensor,
     key: Tensor,
