@@ -17,23 +17,29 @@ from types import FrameType
 from typing import NoReturn
 
 VARIABLE = "FORK_SERVER_OF_TESTS"
-SCRIPTS = {"model_pipeline.py"}
-MODULES = (["-m", "retrain", "report"], ["-m", "retrain.reporting.tracking"])
+TRAINING = "model_pipeline.py"
+OTHERS = (["-m", "retrain", "report"], ["-m", "retrain.reporting.tracking"])
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def start_in_fork_server() -> None:
-    """Does not return for a process that the server has imported the libraries for."""
+    """Does not return in a process that the server has imported the libraries for."""
     arguments = [each for each in sys.orig_argv[1:] if each != "-u"]  # nothing is buffered there
-    is_script = Path(arguments[0]).name in SCRIPTS if arguments else False
-    if not is_script and arguments[:3] not in MODULES and arguments[:2] not in MODULES:
+    is_training = bool(arguments) and Path(arguments[0]).name == TRAINING
+    if not is_training and arguments[:3] not in OTHERS and arguments[:2] not in OTHERS:
         return
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        server.connect(os.environ[VARIABLE])
-    except OSError as error:
+        answer = start(arguments, is_training=is_training)
+    except OSError as error:  # which Python would print and pass over, to start the process here
         end(70, f"the fork server of the tests can't be reached: {error}")
+    if not answer:
+        end(70, "the fork server of the tests has died")
+    end(int(answer))
+
+
+def start(arguments: list[str], *, is_training: bool) -> bytes:
+    """Have a process forked, and wait until it ends; returns its exit code, or nothing if the server died."""
     umask = os.umask(0)
     os.umask(umask)
     ignored = [each for each in PASSED_ON if signal.getsignal(each) is signal.SIG_IGN]
@@ -44,6 +50,8 @@ def start_in_fork_server() -> None:
         "umask": umask,
         "ignored": ignored,
     }
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server.connect(os.environ[VARIABLE])
     socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
@@ -53,12 +61,9 @@ def start_in_fork_server() -> None:
     for signum in PASSED_ON:
         if signum not in ignored:
             signal.signal(signum, pass_on)
-    if is_script:  # as the training process does, which has the server for its parent
+    if is_training:  # as the training process does, which has the server for its parent
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    answer = server.recv(64)
-    if not answer:
-        end(70, "the fork server of the tests has died")
-    end(int(answer))
+    return server.recv(64)
 
 
 def end(exit_code: int, message: str = "") -> NoReturn:
