@@ -190,16 +190,28 @@ class TrainingSettings(Settings):
 
     model_checkpoint: str = Field("xlm-roberta-base", description="an XLM-R repository or folder")
     num_train_epochs: float = Field(
-        3, gt=0, le=100, description="passes over the train split; fewer when it stops early"
+        3,
+        gt=0,
+        le=100,
+        description="passes over the train split; fewer if it stops early",
+    )
+    min_train_steps: int = Field(
+        600, ge=0, description="steps at least: a small train split gets more epochs; 0 for no floor"
     )
     train_batch_size: Count = Field(16, description="rows of a training step, on all GPUs together")
     eval_batch_size: Count = Field(32, description="rows of a batch in validation and evaluation")
     learning_rate: float = Field(
-        2e-5, gt=0, lt=1, description="of AdamW at the first step; falls evenly to 0"
+        2e-5,
+        gt=0,
+        lt=1,
+        description="of AdamW at its highest: it rises for 6 % of the steps, then falls to 0",
     )
     weight_decay: float = Field(0.01, ge=0, lt=1, description="of AdamW")
     eval_steps: Count = Field(50, description="steps between two validations")
-    early_stopping_patience: Count = Field(1, description="validations without a better F1 before the end")
+    early_stopping_patience: Count = Field(
+        1,
+        description="validations in a row without a lower loss before training stops",
+    )
     focal_gamma: float = Field(
         2.0, ge=0, le=10, description="how much less easy rows count in the loss; at 0 all count alike"
     )

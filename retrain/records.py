@@ -197,7 +197,10 @@ class Release:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """How a training went; `best_f1_macro` is that of the validation whose weights were kept."""
+    """How a training went; `best_*` are those of the validation whose weights were kept.
+
+    epochs: those that were planned, with the floor of steps.
+    """
 
     steps: int
     best_step: int | None
@@ -205,6 +208,8 @@ class TrainingSummary:
     precision: str
     device: str
     devices: int = 1
+    best_loss: float | None = None
+    epochs: float | None = None
 
 
 @dataclass(frozen=True)

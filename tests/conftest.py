@@ -265,6 +265,7 @@ class City:
             "SPACE_REPO_ID": "city/inference",
             "RETRAIN_SPACE_ID": "city/retrain",
             "NUM_TRAIN_EPOCHS": "1",
+            "MIN_TRAIN_STEPS": "0",
             "LEARNING_RATE": "0.001",
             "RUN_DIR": str(root / "runs"),
             "PORT": str(free_port()),

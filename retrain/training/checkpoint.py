@@ -24,6 +24,7 @@ from transformers.trainer_callback import TrainerState
 from retrain.errors import CheckpointError, resource_errors
 from retrain.events import Resumed
 from retrain.journal import Journal
+from retrain.training.averaging import AVERAGED_WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ def last_checkpoint(folder: Path) -> str | None:
     """The newest complete checkpoint of a training run: an interrupted save lacks its last file."""
 
     def is_whole(checkpoint: Path) -> bool:
+        if not (checkpoint / AVERAGED_WEIGHTS).exists():
+            return False
         try:
             return bool(json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())["global_step"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
+from retrain.training.averaging import AveragedWeights
 from retrain.training.batching import Batch, micro_batches
 
 # At most this many tokens are computed at once in training, which limits memory whatever the batch.
@@ -51,10 +52,16 @@ class FocalLossTrainer(Trainer):
     share = 1.0
 
     def __init__(
-        self, *args: Any, focal_loss: FocalLossMultiClass, token_budget: int = TOKEN_BUDGET, **kwargs: Any
+        self,
+        *args: Any,
+        focal_loss: FocalLossMultiClass,
+        average: AveragedWeights | None = None,
+        token_budget: int = TOKEN_BUDGET,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.focal_loss = focal_loss
+        self.average = average
         self.token_budget = token_budget
 
     def training_step(
@@ -72,6 +79,12 @@ class FocalLossTrainer(Trainer):
                 losses.append(super().training_step(model, part, num_items_in_batch))
         self.share = 1.0
         return torch.stack(losses).sum()
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Validate the averaged weights, if there is an average."""
+        with self.average.in_place() if self.average else nullcontext():
+            figures: dict[str, float] = super().evaluate(*args, **kwargs)
+        return figures
 
     def compute_loss(
         self,

@@ -20,6 +20,7 @@ from retrain.errors import (
 )
 from retrain.events import Resumed
 from retrain.journal import Journal
+from retrain.training.averaging import AVERAGED_WEIGHTS
 from retrain.training.checkpoint import (
     last_checkpoint,
     load_classifier,
@@ -117,6 +118,7 @@ def save(folder: Path, step: int, state: str | None = None) -> Path:
     """What matters here of a checkpoint; `state` in place of a whole trainer_state.json."""
     checkpoint = folder / f"checkpoint-{step}"
     checkpoint.mkdir(parents=True)
+    (checkpoint / AVERAGED_WEIGHTS).touch()
     if state is None:
         TrainerState(global_step=step, best_model_checkpoint="elsewhere").save_to_json(
             str(checkpoint / "trainer_state.json")
@@ -131,6 +133,13 @@ def test_the_newest_checkpoint_is_that_of_the_greatest_step(tmp_path: Path) -> N
     for step in (99, 100, 20):
         save(tmp_path, step)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
+
+
+def test_a_checkpoint_without_an_average_is_passed_over(tmp_path: Path) -> None:
+    """It was cut short, or an earlier version of the program has made it."""
+    save(tmp_path, 5)
+    (save(tmp_path, 10) / AVERAGED_WEIGHTS).unlink()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
 
 
 @pytest.mark.parametrize("state", ["", "{", "[]", "{}", '{"global_step": 0}', "null"])

@@ -8,13 +8,16 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, EarlyStoppingCallback, PreTrainedModel
 from transformers.trainer_callback import PrinterCallback
 
 from configs import UrgencyConfig
 from retrain.records import TrainingSummary
+from retrain.training.averaging import AVERAGED_WEIGHTS
 from retrain.training.fine_tuning import (
     class_weights,
+    epochs_of,
     f1_macro,
     fine_tune,
     predict,
@@ -52,6 +55,7 @@ def test_a_validation_is_scored_by_the_most_probable_class() -> None:
 
 CHOSEN = {
     "NUM_TRAIN_EPOCHS": "2",
+    "MIN_TRAIN_STEPS": "0",
     "TRAIN_BATCH_SIZE": "6",
     "EVAL_BATCH_SIZE": "5",
     "LEARNING_RATE": "0.003",
@@ -80,9 +84,9 @@ def config_of(**changed: str) -> UrgencyConfig:
         ("logging_steps", 2),
         ("seed", 7),
         ("lr_scheduler_type", "linear"),
-        ("warmup_steps", 0),
-        ("metric_for_best_model", "f1_macro"),
-        ("greater_is_better", True),
+        ("warmup_steps", 0.06),
+        ("metric_for_best_model", "eval_loss"),
+        ("greater_is_better", False),
         ("load_best_model_at_end", True),
         ("save_strategy", "best"),
         ("save_total_limit", 1),
@@ -94,11 +98,13 @@ def config_of(**changed: str) -> UrgencyConfig:
     ],
 )
 def test_a_setting_reaches_the_trainer(tmp_path: Path, name: str, value: object) -> None:
-    assert getattr(training_arguments(config_of(), tmp_path), name) == value
+    assert getattr(training_arguments(config_of(), tmp_path, 12), name) == value
 
 
 def test_the_trainer_logs_five_times_between_validations_or_at_each_step(tmp_path: Path) -> None:
-    steps = [training_arguments(config_of(EVAL_STEPS=n), tmp_path).logging_steps for n in ("50", "4", "1")]
+    steps = [
+        training_arguments(config_of(EVAL_STEPS=n), tmp_path, 12).logging_steps for n in ("50", "4", "1")
+    ]
     assert steps == [10, 1, 1]
 
 
@@ -142,15 +148,17 @@ def test_patience_is_as_it_is_set(trainer: FocalLossTrainer) -> None:
 
 def test_training_is_told_in_a_summary(trainer: FocalLossTrainer) -> None:
     summary = training_summary(trainer)
-    assert summary.best_f1_macro == trainer.state.best_metric
+    assert summary.best_loss == trainer.state.best_metric
+    assert summary.best_f1_macro == trainer.state.log_history[-2]["eval_f1_macro"]
     on_gpu = torch.cuda.is_available()
-    assert replace(summary, best_f1_macro=None) == TrainingSummary(
+    assert replace(summary, best_f1_macro=None, best_loss=None) == TrainingSummary(
         steps=4,
         best_step=4,
         best_f1_macro=None,
         precision="bf16" if on_gpu else "fp32",
         device="cuda" if on_gpu else "cpu",
         devices=1,
+        epochs=2.0,
     )
 
 
@@ -163,10 +171,40 @@ def test_training_ends_after_as_many_validations_without_a_gain_as_set(
     assert (trainer.state.best_global_step, trainer.state.global_step) == (1, 3)
 
 
-def test_the_learning_rate_falls_evenly_to_zero(checkpoint: Path, tmp_path: Path) -> None:
+def test_no_validation_of_the_first_epoch_ends_the_training(checkpoint: Path, tmp_path: Path) -> None:
+    changed = {"LEARNING_RATE": "1e-12", "EVAL_STEPS": "1", "EARLY_STOPPING_PATIENCE": "1"}
+    trainer = trained(checkpoint, tmp_path, TRAIN_BATCH_SIZE="2", NUM_TRAIN_EPOCHS="20", **changed)
+    assert trainer.state.global_step == 6, "the first validation that counts is that of the sixth step"
+
+
+def test_the_learning_rate_rises_shortly_and_falls_evenly_to_zero(checkpoint: Path, tmp_path: Path) -> None:
     trainer = trained(checkpoint, tmp_path, EVAL_STEPS="5", EARLY_STOPPING_PATIENCE="9")
     rates = [logs["learning_rate"] for logs in trainer.state.log_history if "learning_rate" in logs]
-    assert rates == pytest.approx([0.003, 0.00225, 0.0015, 0.00075])
+    assert rates == pytest.approx([0, 0.003, 0.002, 0.001])
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [(12, 50.0), (1200, 2.0), (594, 2.0), (300, 2.0), (6, 100.0), (294, 100 / 49)],
+    ids=["few rows", "enough", "enough by one", "just enough", "one step an epoch", "one step too few"],
+)
+def test_a_small_train_split_gets_more_epochs_up_to_the_floor_of_steps(rows: int, epochs: float) -> None:
+    assert epochs_of(config_of(MIN_TRAIN_STEPS="100"), rows) == pytest.approx(epochs)
+
+
+def test_the_floor_of_steps_is_reached(checkpoint: Path, tmp_path: Path) -> None:
+    trainer = trained(checkpoint, tmp_path, MIN_TRAIN_STEPS="7", EARLY_STOPPING_PATIENCE="9")
+    assert trainer.state.global_step == 7
+
+
+def test_what_is_kept_is_the_average_of_the_best_validation(checkpoint: Path, tmp_path: Path) -> None:
+    trainer = trained(checkpoint, tmp_path, NUM_TRAIN_EPOCHS="20", EARLY_STOPPING_PATIENCE="9")
+    best = Path(str(trainer.state.best_model_checkpoint))
+    averaged, raw = load_file(best / AVERAGED_WEIGHTS), load_file(best / "model.safetensors")
+    kept = dict(trainer.model.named_parameters())
+    head = "model.classifier.out_proj.weight"
+    assert torch.equal(kept[head], averaged[head])
+    assert not torch.equal(averaged[head], raw[head])
 
 
 @pytest.mark.parametrize("where", ["train", "eval"])
