@@ -19,6 +19,7 @@ from retrain.errors import OUT_OF_MEMORY, Interrupted
 from retrain.events import Ended
 from retrain.journal import Journal
 from retrain.processes import end_child
+from retrain.threads import thread_settings
 
 POLL_SECONDS = 0.5
 # W&B may take a minute to finish after the outcome; then the process has nothing left to do.
@@ -56,7 +57,7 @@ def run_child(
     with contextlib.ExitStack() as ending:
         child = subprocess.Popen(  # noqa: S603 (our own command)
             command,
-            env=PROGRESS | dict(environ),
+            env=PROGRESS | dict(environ) | thread_settings(environ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -81,6 +81,7 @@ def environment() -> Environment:
     libraries = ("torch", "transformers", "datasets", "huggingface_hub")
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     about = {"python": platform.python_version(), "hardware": hardware, "cpus": os.cpu_count()}
+    about["threads"] = torch.get_num_threads()
     return Environment(about | {library: version(library) for library in libraries})
 
 
