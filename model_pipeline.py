@@ -4,13 +4,12 @@
 """
 
 import logging
-import math
 import os
 import secrets
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,26 +23,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 
 from configs import BaseConfig, GateSettings, TrainingSettings, get_config
 from load_dataset import Splits, load_splits
+from retrain.answers import answers_of_version, ask_live, canary_of, check_labels, score_released
 from retrain.connections import inference_space, live_model
 from retrain.errors import (
-    CheckpointError,
-    ComparisonError,
-    HubError,
-    RetrainError,
-    RolloutError,
     resource_errors,
 )
-from retrain.evaluation.comparison import answers_of, figures, pair_answers, save_comparison
+from retrain.evaluation.comparison import figures, pair_answers, save_comparison
 from retrain.evaluation.decision_gate import decide, first_release
-from retrain.evaluation.live_model import LiveModel
 from retrain.evaluation.mistakes import write_mistakes
 from retrain.evaluation.scores import compute_scores, reliability, stratified_sample, write_reports
-from retrain.events import Inputs, Notified, Progress, Reliability, RunRecord, Stage, Tracking
+from retrain.events import Inputs, Notified, Reliability, Stage, Tracking
 from retrain.hub.client import account, check_token, connect
 from retrain.hub.dataset_repo import DatasetRepo
 from retrain.hub.model_card import VersionFacts
 from retrain.hub.model_repo import ModelRepo, checkpoint_revision, download_checkpoint
-from retrain.hub.run_archive import RunArchive
 from retrain.hub.spaces import Space
 from retrain.journal import Journal
 from retrain.lifecycle.resumption import remove_checkpoints, resumable_run
@@ -62,11 +55,11 @@ from retrain.records import (
     Version,
 )
 from retrain.redaction import Redactor, set_up_logging
-from retrain.release.inference_space import InferenceSpace
 from retrain.release.rollback import Deployment
 from retrain.release.rollout import Canary, median_seconds
-from retrain.reporting.history import f1_alarm, health, last_finished
+from retrain.reporting.history import f1_alarm
 from retrain.reporting.tracking import Tracker
+from retrain.run import Run, earlier_runs, unchanged
 from retrain.training.checkpoint import load_classifier, take_over_checkpoint
 from retrain.training.devices import environment, idle_gpu_warning, train_on_devices
 from retrain.training.fine_tuning import fine_tune, predict, training_summary
@@ -74,35 +67,11 @@ from retrain.training.progress import Heartbeat, ProgressCallback
 from retrain.training.tokenization import cut_texts, tokenize
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    pass
 
 CANARY_TEXTS, CANARY_CHARACTERS = 16, 5000
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run works with: settings, journal, the Hub, and the API that serves citizens now."""
-
-    config: BaseConfig
-    journal: Journal
-    tracker: Tracker
-    api: "HfApi"
-    repo: ModelRepo
-    live: LiveModel
-    space: InferenceSpace
-    checkpoint_revision: str | None
-    earlier: Sequence[RunRecord] = ()
-
-    @property
-    def model_folder(self) -> Path:
-        """What is released from."""
-        return self.journal.folder / "model"
-
-    def stage(self, name: str) -> None:
-        """Record that a stage begins."""
-        self.journal.write(Stage(name))
 
 
 class GrievanceClassifier:
@@ -351,83 +320,6 @@ class GrievanceClassifier:
         )
 
 
-def ask_live(run: Run, texts: list[str]) -> tuple[Sequence[Answer], Version | None]:
-    """The live API's answers to texts, and the version that gave them, if it says so."""
-    allowed = len(texts) - math.ceil(run.config.min_coverage * len(texts))
-    run.live.wake(run.space.state, run.config.rollout_timeout_minutes)
-    return run.live.ask_one_version(
-        texts,
-        failures_allowed=allowed,
-        on_progress=lambda n: run.journal.write(Progress("compare", n, len(texts))),
-    )
-
-
-def score_released(run: Run, revision: str, test: datasets.Dataset) -> list[Answer]:
-    """The answers of a released version to the test split, scored here with its own tokenizer.
-
-    Raises:
-        ComparisonError: it can't be loaded, or has other labels.
-    """
-    config, heartbeat = run.config, Heartbeat(run.journal, "compare")
-    try:
-        model, tokenizer = load_released(run, revision)
-    except (CheckpointError, HubError) as error:
-        raise ComparisonError(f"The released model can't be scored here: {error}") from error
-    rows = tokenize(tokenizer, test, config.max_length)
-    return answers_of(predict(model, rows, config.eval_batch_size, [heartbeat]))
-
-
-def answers_of_version(run: Run, texts: list[str], version: Version) -> Canary:
-    """What a released version must answer to some texts.
-
-    Raises:
-        RolloutError: it can't be loaded here, so hardly there.
-    """
-    try:
-        return canary_of(load_released(run, version.revision), texts, run.config)
-    except (CheckpointError, HubError, ComparisonError) as error:
-        raise RolloutError(str(error)) from error
-
-
-def load_released(run: Run, revision: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A released version's model and tokenizer.
-
-    Raises:
-        CheckpointError, HubError: it can't be loaded.
-        ComparisonError: it has other labels than the settings.
-    """
-    model, tokenizer = load_classifier(run.repo.download(revision), f"HUB_MODEL_ID={run.repo.repo_id}")
-    refuse_other_labels(run.config, revision, model.config.id2label)
-    return model, tokenizer
-
-
-def check_labels(repo: ModelRepo, config: BaseConfig) -> None:
-    """See before training that what would be replaced is a model of the same label set.
-
-    Raises:
-        ComparisonError: it has other labels.
-    """
-    if (labels := repo.labels()) is not None:
-        refuse_other_labels(config, "main", labels)
-
-
-def refuse_other_labels(config: BaseConfig, revision: str, labels: Mapping[int, str]) -> None:
-    if dict(labels) != config.id2label:
-        raise ComparisonError(
-            f"{config.hub_model_id} at {revision} has the labels {', '.join(labels.values())}, and "
-            f"LABEL={config.label} has {', '.join(config.label2id)}: is HUB_MODEL_ID the right one?"
-        )
-
-
-def canary_of(
-    loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], texts: list[str], settings: TrainingSettings
-) -> Canary:
-    """What a model must answer to some texts, in float32."""
-    model, tokenizer = loaded
-    rows = tokenize(tokenizer, datasets.Dataset.from_dict({"grievance": texts}), settings.max_length)
-    return Canary(texts, predict(model, rows, settings.eval_batch_size, half_precision=False).tolist())
-
-
 def gate_rules(settings: GateSettings, seed: int) -> GateRules:
     """The settings that the gate goes by."""
     return GateRules(
@@ -481,35 +373,6 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
         remove_checkpoints(journal.folder.parent, config.hub_model_id)
         shutil.rmtree(journal.folder / "checkpoints", ignore_errors=True)
     return verdict
-
-
-def earlier_runs(api: "HfApi", config: BaseConfig, journal: Journal) -> list[RunRecord]:
-    """What the Hub keeps of the runs before this one; none of them is needed to train."""
-    try:
-        runs = RunArchive(api, config.hub_model_id).read()
-    except RetrainError as error:
-        journal.warn(f"The history of runs can't be read: {error}")
-        return []
-    journal.write(health(runs))
-    return runs
-
-
-def unchanged(inputs: Mapping[str, Any], earlier: Sequence[RunRecord], journal: Journal) -> Verdict | None:
-    """The verdict of a run that would only repeat the last finished one; None if it would not."""
-    finished = last_finished(earlier)
-    if finished is None or finished.inputs is None or finished.inputs.values != inputs:
-        return None
-    if inputs["checkpoint"] is None:
-        journal.warn("SKIP_UNCHANGED can't see whether a checkpoint in a folder has changed: it trains.")
-        return None
-    run = Path(str(finished.folder)).name
-    return Verdict(
-        "unchanged",
-        (
-            f"Data set, checkpoint and settings are those of the last finished run ({run}: "
-            f"{finished.outcome}), and SKIP_UNCHANGED is set.",
-        ),
-    )
 
 
 def main(folder: Path, environ: Mapping[str, str]) -> int:

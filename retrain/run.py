@@ -1,0 +1,74 @@
+"""What a run works with, and what it knows of the runs before it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs import BaseConfig
+from retrain.errors import RetrainError
+from retrain.evaluation.live_model import LiveModel
+from retrain.events import RunRecord, Stage
+from retrain.hub.model_repo import ModelRepo
+from retrain.hub.run_archive import RunArchive
+from retrain.journal import Journal
+from retrain.records import Verdict
+from retrain.release.inference_space import InferenceSpace
+from retrain.reporting.history import health, last_finished
+from retrain.reporting.tracking import Tracker
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run works with: settings, journal, the Hub, and the API that serves citizens now."""
+
+    config: BaseConfig
+    journal: Journal
+    tracker: Tracker
+    api: "HfApi"
+    repo: ModelRepo
+    live: LiveModel
+    space: InferenceSpace
+    checkpoint_revision: str | None
+    earlier: Sequence[RunRecord] = ()
+
+    @property
+    def model_folder(self) -> Path:
+        """What is released from."""
+        return self.journal.folder / "model"
+
+    def stage(self, name: str) -> None:
+        """Record that a stage begins."""
+        self.journal.write(Stage(name))
+
+
+def earlier_runs(api: "HfApi", config: BaseConfig, journal: Journal) -> list[RunRecord]:
+    """What the Hub keeps of the runs before this one; none of them is needed to train."""
+    try:
+        runs = RunArchive(api, config.hub_model_id).read()
+    except RetrainError as error:
+        journal.warn(f"The history of runs can't be read: {error}")
+        return []
+    journal.write(health(runs))
+    return runs
+
+
+def unchanged(inputs: Mapping[str, Any], earlier: Sequence[RunRecord], journal: Journal) -> Verdict | None:
+    """The verdict of a run that would only repeat the last finished one; None if it would not."""
+    finished = last_finished(earlier)
+    if finished is None or finished.inputs is None or finished.inputs.values != inputs:
+        return None
+    if inputs["checkpoint"] is None:
+        journal.warn("SKIP_UNCHANGED can't see whether a checkpoint in a folder has changed: it trains.")
+        return None
+    run = Path(str(finished.folder)).name
+    return Verdict(
+        "unchanged",
+        (
+            f"Data set, checkpoint and settings are those of the last finished run ({run}: "
+            f"{finished.outcome}), and SKIP_UNCHANGED is set.",
+        ),
+    )
