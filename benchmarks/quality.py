@@ -1,0 +1,172 @@
+"""How good the trained models are: both label sets, several sizes of the train split, several splits.
+
+    python -m benchmarks.quality --checkpoint FOLDER --data FILE.csv --results quality.jsonl [--recipes ours]
+
+Recipes: `ours` at the job's defaults; `plain`, the plain recipe run to its end; `stopped`, the plain recipe
+that stops as its patience says. The parts of a split share no text. Every training is a separate process and a
+line of the file: an interrupted run goes on, and what is in the file is shown without --checkpoint.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import EarlyStoppingCallback, TrainerCallback
+
+from benchmarks.plain_recipe import PlainRecipe
+from configs import LABEL_SETS, get_config
+from model_pipeline import GrievanceClassifier
+from rehearsal.sample_data import split_grievances
+from rehearsal.world import read_grievances
+from retrain.evaluation.decision_gate import decide
+from retrain.evaluation.scores import compute_scores
+from retrain.records import Comparison, GateRules
+from retrain.training.fine_tuning import fine_tune, predict, training_summary
+
+CASE = ("label", "rows", "split", "recipe")
+Result = Mapping[str, Any]
+NOWHERE = dict.fromkeys(("HF_TOKEN", "DATASET_REPO_ID", "HUB_MODEL_ID", "SPACE_REPO_ID"), "bench/mark")
+EVAL_STEPS, PATIENCE, EPOCHS = 50, 1, 3  # the mission's, for the plain recipe
+
+
+def measure(label: str, rows: int, split: int, recipe: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one model, and score the test rows of its split."""
+    ids = LABEL_SETS[label]
+    parts = split_grievances(read_grievances(options.data, label), seed=split, label=label)
+    parts["train"] = parts["train"][:rows]
+    sets = {
+        name: datasets.Dataset.from_list(
+            [{"grievance": row["grievance"], "label": ids[row[label]]} for row in part]
+        )
+        for name, part in parts.items()
+    }
+    began = time.perf_counter()
+    train = _train_ours if recipe == "ours" else _train_plainly
+    answers, steps = train(label, sets, split, recipe, str(options.checkpoint))
+    names = {i: name for name, i in ids.items()}
+    return {
+        "label": label,
+        "rows": rows,
+        "split": split,
+        "recipe": recipe,
+        "f1_macro": compute_scores(sets["test"]["label"], answers, names).f1_macro,
+        "steps": steps,
+        "seconds": round(time.perf_counter() - began, 1),
+        "answers": answers,
+        "labels": list(sets["test"]["label"]),
+    }
+
+
+Trained = tuple[list[int], int]
+
+
+def _train_ours(label: str, sets: Mapping[str, Any], seed: int, recipe: str, checkpoint: str) -> Trained:
+    config = get_config(
+        NOWHERE | {"LABEL": label, "API_ENDPOINT": "http://localhost/predict", "SEED": str(seed)}
+    )
+    ids = config.label2id
+    classifier = GrievanceClassifier(checkpoint, len(ids), config.id2label, ids, seed=seed)
+    train, validated, test = (classifier.tokenize_dataset(sets[name]) for name in ("train", "eval", "test"))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = fine_tune(classifier.model, train, validated, config, Path(folder))
+    answers = predict(classifier.model, test, config.eval_batch_size).argmax(axis=1).tolist()
+    return answers, training_summary(trainer).steps
+
+
+def _train_plainly(label: str, sets: Mapping[str, Any], seed: int, recipe: str, checkpoint: str) -> Trained:
+    steps = 0
+
+    class Count(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            nonlocal steps
+            steps = state.global_step
+
+    stopping = [EarlyStoppingCallback(PATIENCE)] if recipe == "stopped" else []
+    model = PlainRecipe(checkpoint, len(LABEL_SETS[label]), seed)
+    model.train(sets["train"], sets["eval"], [Count(), *stopping], epochs=EPOCHS, eval_steps=EVAL_STEPS)
+    return model.predict(sets["test"]).argmax(axis=1).tolist(), steps
+
+
+def accepted(larger: Result, smaller: Result) -> bool:
+    """Whether the gate, at its defaults, takes the model of more rows over that of fewer."""
+    rows, unknown = range(len(larger["labels"])), [None] * len(larger["labels"])
+    names = tuple(LABEL_SETS[larger["label"]])
+    comparison = Comparison(
+        names, "hub", rows, larger["labels"], larger["answers"], smaller["answers"], *[unknown] * 4
+    )
+    return decide(comparison, GateRules()).outcome == "accepted"
+
+
+def table(results: Sequence[Result]) -> Iterator[str]:
+    """A line for each label set, size and recipe; and how often more rows were accepted over fewer."""
+    yield "| label set | rows | recipe | splits | test macro F1, mean ± sd | lowest | steps | minutes |"
+    yield "| --- " * 8 + "|"
+    for label, rows, recipe in sorted({(r["label"], r["rows"], r["recipe"]) for r in results}):
+        of_case = [r for r in results if (r["label"], r["rows"], r["recipe"]) == (label, rows, recipe)]
+        f1 = [r["f1_macro"] for r in of_case]
+        steps, minutes = (statistics.mean(r[name] for r in of_case) for name in ("steps", "seconds"))
+        yield (
+            f"| {label} | {rows} | {recipe} | {len(f1)} | {statistics.mean(f1):.4f} ± "
+            f"{statistics.pstdev(f1):.4f} | {min(f1):.4f} | {steps:.0f} | {minutes / 60:.1f} |"
+        )
+    by_case = {tuple(r[name] for name in CASE): r for r in results}
+    sizes = sorted({r["rows"] for r in results})
+    for label, recipe in sorted({(r["label"], r["recipe"]) for r in results}):
+        for fewer, more in pairwise(sizes):
+            splits = {r["split"] for r in results if r["label"] == label and r["recipe"] == recipe}
+            pairs = [
+                (by_case[label, more, split, recipe], by_case[label, fewer, split, recipe])
+                for split in splits
+                if {(label, more, split, recipe), (label, fewer, split, recipe)} <= by_case.keys()
+            ]
+            if pairs:
+                taken = f"{sum(accepted(*pair) for pair in pairs)} of {len(pairs)} splits"
+                yield f"{label}, {recipe}: {more} rows accepted over {fewer} in {taken}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--results", type=Path, default=Path("quality.jsonl"))
+    parser.add_argument("--labels", nargs="+", default=["urgency", "department"], choices=LABEL_SETS)
+    parser.add_argument("--rows", nargs="+", type=int, default=[1000, 1609, 3859])
+    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--recipes", nargs="+", default=["ours", "plain", "stopped"])
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        label, rows, split, recipe = json.loads(options.one)
+        print(json.dumps(measure(label, rows, split, recipe, options)))
+        return
+    lines = options.results.read_text().splitlines() if options.results.exists() else []
+    results = [json.loads(line) for line in lines]
+    known = {tuple(r[name] for name in CASE) for r in results}
+    cases = product(range(options.splits), options.labels, options.rows, options.recipes)
+    for split, label, rows, recipe in cases if options.checkpoint else ():
+        if (label, rows, split, recipe) in known:
+            continue
+        one = ["--one", json.dumps([label, rows, split, recipe]), "--checkpoint", str(options.checkpoint)]
+        one += ["--data", str(options.data)] if options.data else []
+        command = [sys.executable, "-m", "benchmarks.quality", *one]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        result = json.loads(done.stdout.splitlines()[-1])
+        with options.results.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        results.append(result)
+        shown = {name: result[name] for name in (*CASE, "f1_macro", "steps", "seconds")}
+        print(shown, file=sys.stderr, flush=True)
+    print("\n".join(table(results)))
+
+
+if __name__ == "__main__":
+    main()
