@@ -3,8 +3,8 @@
     python -m benchmarks.quality --checkpoint FOLDER --data FILE.csv --results quality.jsonl [--recipes ours]
 
 Recipes: `ours` at the job's defaults; `plain`, the plain recipe run to its end; `stopped`, the plain recipe
-that stops as its patience says. The parts of a split share no text. Every training is a separate process and a
-line of the file: an interrupted run goes on, and what is in the file is shown without --checkpoint.
+that stops as its patience says. The parts of a split share no text. Every training is a separate process and
+a line of the file: an interrupted run goes on. Without --checkpoint what is in the file is shown.
 """
 
 import argparse

@@ -90,7 +90,7 @@ class Interrupted(BaseException):
 
 
 def bug_reason(error: Exception) -> str:
-    """What people are told of an error outside the tree: its kind and place; its text may hold anything."""
+    """What people read about an error outside the tree: its kind and place; its text may hold anything."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}."
 

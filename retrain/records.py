@@ -98,7 +98,7 @@ class Scores:
 class Answer:
     """A model's answer to one text: class id, its probability, seconds taken; or why there is none.
 
-    scores: the probability of each class, in id order, where the model tells them.
+    scores: the probability of each class, in id order, if the model gives them.
     """
 
     label: int | None = None
@@ -162,7 +162,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate decided, from which figures. F1 and its difference are on the compared rows alone.
+    """What the gate decided, from which figures. F1 and its difference are on the compared rows only.
 
     probability_of_gain: the share of resamplings in which the gain exceeds the threshold;
     failures: rows without an answer, by cause; served: the version that gave the live answers, if known.

@@ -22,7 +22,8 @@ from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from huggingface_hub import HfApi, set_client_factory
+from huggingface_hub import HfApi, SpaceStage, set_client_factory
+from huggingface_hub._space_api import INTERMEDIATE_SPACE_STAGES  # not exported; wait_for_space goes by it
 from huggingface_hub.utils import httpx
 from limits import InFlightLimit
 from pydantic import (
@@ -42,7 +43,7 @@ MAX_CHARACTERS = 10_000
 MAX_BODY = MAX_TEXTS * MAX_CHARACTERS * 12 + 100_000  # bytes: JSON may write a character as \ud83d\udca7
 OWNER_AND_NAME = r"^[\w.-]+/[\w.-]+$"
 HUB_TIMEOUT = 30.0  # seconds without an answer
-A_RUN_IS_ON = {"RUNNING", "BUILDING", "APP_STARTING", "RUNNING_BUILDING", "RUNNING_APP_STARTING"}
+A_RUN_IS_ON = {SpaceStage.RUNNING, *INTERMEDIATE_SPACE_STAGES}
 
 log = logging.getLogger("inference")
 audit = logging.getLogger("inference.audit")

@@ -156,7 +156,7 @@ class LiveModel:
         first = texts[:BATCH_SIZE]
         given = self._ask_batch(first, failures_allowed)
         if self._takes_lists.is_set() and not self._answers_alike_alone(first, given):
-            logger.warning("The API answers a list otherwise than its texts alone: asking one by one")
+            logger.warning("The API answers a list otherwise than single texts: asking one by one")
             self._takes_lists.clear()
             given = self._ask_batch(first, failures_allowed)
         take(0, given)

@@ -3,7 +3,7 @@
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class SpaceSpec:
     repo_id: str
     files: Mapping[str, Path]
     variables: Mapping[str, str]
-    secrets: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
     hardware: str
     sleep_seconds: int | None
     paused: bool

@@ -74,8 +74,8 @@ class FocalLossTrainer(Trainer):
         for i, part in enumerate(parts, 1):
             self.share = len(part["labels"]) / texts
             # Devices exchange gradients once for each batch, however many parts each of them has.
-            alone = self.accelerator.no_sync(model) if i < len(parts) else nullcontext()
-            with alone:
+            unsynced = self.accelerator.no_sync(model) if i < len(parts) else nullcontext()
+            with unsynced:
                 losses.append(super().training_step(model, part, num_items_in_batch))
         self.share = 1.0
         return torch.stack(losses).sum()
