@@ -23,7 +23,13 @@ from .world import MODEL, RETRAIN_SPACE, World, chosen_settings, first_and_secon
 
 ROOT = Path("rehearsal_run")
 # Suits a model of a few hundred thousand parameters; your own checkpoint gets the job's defaults.
-TINY = {"LEARNING_RATE": "0.002", "EVAL_STEPS": "60", "EARLY_STOPPING_PATIENCE": "3", "NUM_TRAIN_EPOCHS": "3"}
+TINY = {
+    "LEARNING_RATE": "0.002",
+    "EVAL_STEPS": "60",
+    "EARLY_STOPPING_PATIENCE": "3",
+    "NUM_TRAIN_EPOCHS": "3",
+    "MIN_TRAIN_STEPS": "0",
+}
 OVER = ("PAUSED", "RUNTIME_ERROR", "BUILD_ERROR")
 WORDS = {
     "stage": "[cyan]{name}[/]",

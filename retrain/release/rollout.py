@@ -76,8 +76,8 @@ def roll_out(
 ) -> None:
     """Restart the Space and wait until it serves the released revision and passes the canary.
 
-    If the Space does not say its revision, its stage and the canary must do. A stage of RUNNING is never proof
-    by itself.
+    If the Space does not say its revision, its stage and the canary must do. A stage of RUNNING is never
+    proof by itself.
 
     Raises:
         RolloutError: it could not be restarted, is broken, serves something else, or took too long.

@@ -20,7 +20,12 @@ from retrain.hub.model_repo import ModelRepo
 from tests.conftest import SOURCE, City, free_port
 from tests.job.test_release_faults import HOLD
 
-FEW_STEPS = {"NUM_TRAIN_EPOCHS": "1", "LEARNING_RATE": "0.001", "OMP_NUM_THREADS": "1"}
+FEW_STEPS = {
+    "NUM_TRAIN_EPOCHS": "1",
+    "MIN_TRAIN_STEPS": "0",
+    "LEARNING_RATE": "0.001",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @pytest.fixture
