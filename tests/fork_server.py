@@ -170,7 +170,8 @@ class Server:
         """Until the test run ends; returns in each forked process, with its request."""
         while True:
             key, _ = self.selector.select()[0]  # one at a time: it may make others void
-            if request := key.data(key.fileobj):
+            request: dict[str, Any] | None = key.data(key.fileobj)
+            if request:
                 return request
 
     def end(self, _: int) -> None:
