@@ -1,11 +1,124 @@
-"""What the Hub answers, turned into errors that a person can act on."""
+"""The client of the Hub: what it asks again, and what its refusals become for a person to act on."""
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import httpx
 
 from retrain.errors import CheckpointError, HubError, ReleaseError
-from retrain.hub.client import hub_errors
+from retrain.hub.client import RetryingTransport, hub_errors
+
+# --- what is asked again
+
+
+class Server:
+    """Gives these answers one after the other, then 200; None in place of one drops the connection."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, dict[str, str]] | None] = []
+        self.asked: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked.append(f"{self.command} {self.path}")
+                answer = outer.answers.pop(0) if outer.answers else (200, {})
+                if answer is None:
+                    self.close_connection = True
+                    return
+                self.send_response(answer[0])
+                for name, value in answer[1].items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_POST = do_HEAD = do_GET  # noqa: N815 (the names are of http.server)
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+@pytest.fixture
+def ask(server: Server) -> Iterator[Callable[..., int]]:
+    with httpx.Client(transport=RetryingTransport()) as client:
+        yield lambda method="GET", path="/x": client.request(method, server.url + path).status_code
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_an_overloaded_hub_is_asked_again(server: Server, ask: Callable[..., int], status: int) -> None:
+    server.answers = [(status, {})]
+    assert ask() == 200
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 500])
+def test_a_refusal_is_final(server: Server, ask: Callable[..., int], status: int) -> None:
+    server.answers = [(status, {})] * 2
+    assert ask() == status
+    assert len(server.asked) == 1
+
+
+def test_after_four_times_the_last_answer_stands(server: Server, ask: Callable[..., int]) -> None:
+    server.answers = [(503, {})] * 9
+    assert ask("POST") == 503
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("path", ["/preupload/main", "/info/lfs/objects", "/tree/main"])
+def test_what_the_library_asks_again_by_itself_is_asked_once(
+    server: Server, ask: Callable[..., int], path: str
+) -> None:
+    server.answers = [(503, {})]
+    assert ask(path=path) == 503
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("method", "asked"), [("GET", 2), ("HEAD", 2)])
+def test_a_dropped_connection_is_tried_again_where_nothing_can_happen_twice(
+    server: Server, ask: Callable[..., int], method: str, asked: int
+) -> None:
+    server.answers = [None]
+    assert ask(method) == 200
+    assert len(server.asked) == asked
+
+
+def test_a_dropped_post_may_have_been_done_and_is_not_repeated(
+    server: Server, ask: Callable[..., int]
+) -> None:
+    server.answers = [None]
+    with pytest.raises(httpx.TransportError):
+        ask("POST")
+    assert len(server.asked) == 1
+
+
+def test_a_wait_that_the_hub_asks_for_is_granted(
+    server: Server, ask: Callable[..., int], caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers = [(429, {"Retry-After": "0"}), (429, {"Retry-After": "soon"})]
+    with caplog.at_level("INFO", "retrain.hub.client"):
+        assert ask() == 200
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first == "The Hub: status 429 at /x; once more in 0.0 s"
+    assert second != first
+
+
+# --- refusals
 
 
 def test_a_download_that_found_no_hub_is_an_expected_failure() -> None:
