@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from configs import DepartmentConfig, UrgencyConfig, get_config
+from configs import DepartmentConfig, UrgencyConfig, clean_environment, get_config, split_urls
 from retrain.errors import SettingsError
+from retrain.redaction import Redactor
 from tests.conftest import NEEDED, SOURCE
 
 MALFORMED = {
@@ -147,3 +149,219 @@ def test_bad_settings_end_with_exit_code_2_before_anything_heavy_is_imported(tmp
     )
     assert done.stdout.strip() == "2 []"
     assert "HF_TOKEN is missing" in done.stderr
+
+
+# --- the variables as they come
+
+
+@pytest.mark.parametrize(
+    ("raw", "read"),
+    [
+        ("city/model", "city/model"),
+        ("  city/model \t", "city/model"),
+        ('"city/model"', "city/model"),
+        ("'city/model'", "city/model"),
+        ("'city/model' # a note", "city/model"),
+        ("city/model # a note", "city/model"),
+        ("city/model#1", "city/model#1"),
+        ('" city/model "', "city/model"),
+        ("'${HOME}'", "${HOME}"),
+        ('"${HOME}" # as it is', "${HOME}"),
+        ("${HOME} # as it is", "${HOME}"),
+        ("-----BEGIN-----\n# no comment\n-----END-----", "-----BEGIN-----\n# no comment\n-----END-----"),
+        ("'one\ntwo'", "'one\ntwo'"),
+        ("it's", "it's"),
+        ("# nothing", None),
+        ("   # nothing, indented", None),
+        ("''", None),
+        ('""', None),
+        ("   ", None),
+        ("", None),
+        ("'unclosed", "'unclosed"),
+    ],
+)
+def test_a_value_is_read_as_a_shell_would_have_read_it(raw: str, read: str | None) -> None:
+    assert clean_environment({"HUB_MODEL_ID": raw, "HOME": "/home"}).get("HUB_MODEL_ID") == read
+
+
+def test_the_process_environment_is_not_read_behind_our_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEED", "7")
+    assert get_config(NEEDED).seed == 42
+
+
+# --- limits
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_ENDPOINT", "https://user:password@example.org/predict"),
+        ("API_ENDPOINT", "https://user@example.org/predict"),
+        ("API_ENDPOINT", "https://:password@example.org/predict"),
+        ("API_ENDPOINT", "https:///predict"),
+        ("API_ENDPOINT", "example.org/predict"),
+        ("FOCAL_ALPHA", "0"),
+        ("FOCAL_ALPHA", "-0.25"),
+        ("FOCAL_ALPHA", "inf"),
+        ("FOCAL_ALPHA", "nan"),
+        ("FOCAL_ALPHA", "0.1,0,0.9"),
+        ("FOCAL_ALPHA", "0.1,0.2,0.3,0.4"),
+        ("FOCAL_ALPHA", "much"),
+        ("NUM_TRAIN_EPOCHS", "101"),
+        ("LEARNING_RATE", "0"),
+        ("LEARNING_RATE", "1"),
+        ("WEIGHT_DECAY", "1"),
+        ("FOCAL_GAMMA", "10.1"),
+        ("MAX_LENGTH", "7"),
+        ("MAX_LENGTH", "513"),
+        ("SEED", "4294967296"),
+        ("DECISION_THRESHOLD", "1"),
+        ("MIN_COVERAGE", "1.01"),
+        ("ROLLOUT_TIMEOUT_MINUTES", "1441"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("HUB_MODEL_ID", "a/" + "b" * 95),
+        ("HUB_MODEL_ID", "city /model"),
+    ],
+)
+def test_a_value_beyond_its_limits_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        get_config(NEEDED | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("API_ENDPOINT", "http://127.0.0.1:7860/predict", "http://127.0.0.1:7860/predict"),
+        ("FOCAL_ALPHA", "1e-9", 1e-9),
+        ("NUM_TRAIN_EPOCHS", "100", 100.0),
+        ("NUM_TRAIN_EPOCHS", "0.5", 0.5),
+        ("WEIGHT_DECAY", "0", 0.0),
+        ("FOCAL_GAMMA", "0", 0.0),
+        ("FOCAL_GAMMA", "10", 10.0),
+        ("MAX_LENGTH", "8", 8),
+        ("MAX_LENGTH", "512", 512),
+        ("SEED", "0", 0),
+        ("SEED", "4294967295", 2**32 - 1),
+        ("DECISION_THRESHOLD", "0", 0.0),
+        ("MIN_COVERAGE", "0", 0.0),
+        ("MIN_COVERAGE", "1", 1.0),
+        ("EVAL_STEPS", "1", 1),
+        ("ROLLOUT_TIMEOUT_MINUTES", "1440", 1440.0),
+        ("PORT", "1", 1),
+        ("PORT", "65535", 65535),
+        ("HUB_MODEL_ID", "a/" + "b" * 94, "a/" + "b" * 94),
+    ],
+)
+def test_a_value_within_its_limits_is_taken(name: str, value: str, read: object) -> None:
+    assert getattr(get_config(NEEDED | {name: value}), name.lower()) == read
+
+
+def test_a_password_in_a_url_is_refused_with_where_it_belongs() -> None:
+    with pytest.raises(SettingsError, match="should not hold a password; put it into API_TOKEN"):
+        get_config(NEEDED | {"API_ENDPOINT": "https://user:password@example.org/predict"})
+
+
+def test_a_value_without_end_is_shown_by_its_beginning() -> None:
+    with pytest.raises(SettingsError) as caught:
+        get_config(NEEDED | {"SEED": "x" * 1000})
+    assert f"SEED='{'x' * 80}'" in str(caught.value)
+
+
+# --- what a run depends on
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATASET_REPO_ID", "city/other"),
+        ("DATASET_REVISION", "v20250101_000000"),
+        ("HUB_MODEL_ID", "city/other"),
+        ("API_ENDPOINT", "https://example.org/predict"),
+        ("SPACE_REPO_ID", "city/other"),
+        ("MODEL_CHECKPOINT", "city/base"),
+        ("NUM_TRAIN_EPOCHS", "4"),
+        ("TRAIN_BATCH_SIZE", "8"),
+        ("EVAL_BATCH_SIZE", "8"),
+        ("LEARNING_RATE", "0.001"),
+        ("WEIGHT_DECAY", "0.1"),
+        ("EVAL_STEPS", "10"),
+        ("EARLY_STOPPING_PATIENCE", "2"),
+        ("FOCAL_GAMMA", "1"),
+        ("FOCAL_ALPHA", "0.5"),
+        ("MAX_LENGTH", "128"),
+        ("SEED", "7"),
+        ("DEPLOYED_SAMPLE_SIZE", "100"),
+        ("DECISION_THRESHOLD", "0.01"),
+        ("MIN_COVERAGE", "0.9"),
+        ("DECISION_CONFIDENCE", "0.9"),
+        ("MIN_F1_MACRO", "0.5"),
+        ("MAX_CLASS_RECALL_DROP", "0.1"),
+        ("COMPARE_WITH", "hub"),
+    ],
+)
+def test_a_setting_that_changes_the_result_is_an_input(name: str, value: str) -> None:
+    changed = get_config(NEEDED | {name: value}).inputs()
+    assert changed != get_config(NEEDED).inputs()
+    assert changed[name] != get_config(NEEDED).inputs()[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RETRAIN_SPACE_ID", "city/other"),
+        ("SPACE_ID", "city/other"),
+        ("WANDB_PROJECT_NAME", "other"),
+        ("WANDB_API_KEY", "k" * 40),
+        ("ALLOW_FIRST_RELEASE", "true"),
+        ("ROLLOUT_TIMEOUT_MINUTES", "3"),
+        ("MAX_RUN_MINUTES", "3"),
+        ("REPORT_TEXTS", "true"),
+        ("HF_TOKEN", "hf_other"),
+    ],
+)
+def test_a_setting_around_the_run_is_no_input(name: str, value: str) -> None:
+    assert get_config(NEEDED | {name: value}).inputs() == get_config(NEEDED).inputs()
+
+
+# --- secrets
+
+
+def test_every_secret_is_masked_and_each_single_url_too() -> None:
+    urls = ["json://user:one@localhost/path-one", "mailto://user:two@example.org?to=a@b.org,c@d.org"]
+    secrets = {"WANDB_API_KEY": "k" * 40, "API_TOKEN": "sesame", "NOTIFY_URLS": ", ".join(urls)}
+    config = get_config(NEEDED | secrets)
+    assert {NEEDED["HF_TOKEN"], *secrets.values(), *urls} <= set(config.secrets)
+    redact = Redactor(config.secrets)
+    for secret in (NEEDED["HF_TOKEN"], *secrets.values(), *urls):
+        assert redact(f"<{secret}>") == "<[secret]>"
+
+
+@pytest.mark.parametrize(
+    ("urls", "single"),
+    [
+        (None, []),
+        ("json://a", ["json://a"]),
+        ("json://a,json://b", ["json://a", "json://b"]),
+        ("json://a json://b\njson://c", ["json://a", "json://b", "json://c"]),
+        ("mailto://x?to=a@b.org,c@d.org, json://b", ["mailto://x?to=a@b.org,c@d.org", "json://b"]),
+    ],
+)
+def test_urls_stand_between_white_space_or_commas(urls: str | None, single: list[str]) -> None:
+    assert split_urls(urls) == single
+    assert split_urls(urls and SecretStr(urls)) == single
+
+
+def test_no_secret_is_a_public_value() -> None:
+    secrets = {"WANDB_API_KEY": "k" * 40, "API_TOKEN": "sesame", "NOTIFY_URLS": "json://localhost/path"}
+    values = get_config(NEEDED | secrets).public_values()
+    assert not {"HF_TOKEN", *secrets} & values.keys()
+    assert values["SEED"] == 42
+    assert values["RUN_DIR"] == "runs"
+
+
+@pytest.mark.parametrize("label", ["urgency", "department"])
+def test_names_and_ids_of_the_labels_are_each_others_opposite(label: str) -> None:
+    config = get_config(NEEDED | {"LABEL": label})
+    assert {name: i for i, name in config.id2label.items()} == config.label2id
+    assert sorted(config.id2label) == list(range(len(config.label2id)))
