@@ -93,7 +93,7 @@ def _watch(child: subprocess.Popen[str], journal: Journal, limits: Limits) -> st
             version, last_sign, record = journal.version, now, journal.record()
         where = f'in the stage "{record.stages[-1].name if record.stages else "start"}"'
         if record.outcome is not None:
-            if now - last_sign > FAREWELL_SECONDS:
+            if now - last_sign > limits.farewell_seconds:
                 return None
         elif now - last_sign > limits.stall_minutes * 60:
             return (
