@@ -469,6 +469,18 @@ def test_retrain_restarts_the_space_once_and_says_409_while_a_run_is_on(paused: 
     assert pinned.ask("/retrain", {}, "once-more") == (409, documented("retrain", 409))
 
 
+@pytest.mark.parametrize("stage", ["BUILDING", "APP_STARTING", "RUNNING_BUILDING", "RUNNING_APP_STARTING"])
+def test_a_run_that_is_about_to_begin_is_on(paused: HfApi, pinned: Space, hub: LocalHub, stage: str) -> None:
+    space = hub.space_host.space(RETRAIN_SPACE)
+    space.stage, before = stage, space.stage
+    hub.requests.clear()
+    status, answer = pinned.ask("/retrain", {}, "once-more")
+    space.stage = before
+    assert status == 409
+    assert "a run is on" in answer["detail"]
+    assert not [request for request in hub.requests if request.path.endswith("/restart")]
+
+
 def test_of_two_who_ask_for_a_run_at_a_time_one_gets_it(paused: HfApi, pinned: Space, hub: LocalHub) -> None:
     held = hub.faults.add(path="/restart", delay=60)
     with ThreadPoolExecutor() as pool:

@@ -452,13 +452,14 @@ def test_an_api_that_can_not_be_asked_serves_no_version() -> None:
     "told", [[None, "new", "new", "new"], ["old", None, None, None]], ids=["before", "after"]
 )
 def test_a_version_that_is_known_on_one_side_only_has_changed(
-    live_api: LiveAPI, told: list[str | None]
+    live_api: LiveAPI, told: list[str | None], caplog: pytest.LogCaptureFixture
 ) -> None:
     live_api.answer = in_order
     revisions = iter(told)
     live_api.about = lambda: {"model_revision": next(revisions)}
     _, served = ask_one_version(live_api)
     assert served == (told[-1] and Version(None, told[-1]))
+    assert "while it was asked: once more" in caplog.messages[-1]
     assert live_api.asked.count(TEXTS[:8]) == 2
 
 

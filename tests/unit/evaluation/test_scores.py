@@ -53,6 +53,8 @@ def test_the_reports_name_every_class(tmp_path: Path) -> None:
     text = (tmp_path / "reports" / "classification_report.txt").read_text(encoding="utf-8")
     assert all(name in text for name in ID2LABEL.values())
     assert "0.8000" in text
+    (absent,) = [line for line in text.splitlines() if "HIGHLY URGENT" in line]
+    assert absent.split()[2:] == ["0.0000", "0.0000", "0.0000", "0"]
     assert (tmp_path / "reports" / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
 
 

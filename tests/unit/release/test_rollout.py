@@ -37,6 +37,8 @@ def canary(*scores: Sequence[float] | None, seconds: float | None = None) -> Can
         (SURE, Answer(error="status 500")),
         (None, Answer(2)),
         (TIED, Answer(0)),
+        ((0.0, 0.01, 0.0), Answer(0)),
+        ((0.0, 0.01, 0.0), Answer(1, scores=(0.0, 0.0, 0.0))),
         (TIED, Answer(0, scores=(0.5, 0.495, 0.005))),
     ],
     ids=[
@@ -46,6 +48,8 @@ def canary(*scores: Sequence[float] | None, seconds: float | None = None) -> Can
         "none: it may still come",
         "any, where no scores are known",
         "the other label of two that are as probable",
+        "the other label within the tolerance",
+        "scores within the tolerance",
         "its scores, too",
     ],
 )

@@ -66,8 +66,9 @@ VALIDATION = {"eval_loss": 0.4, "eval_f1_macro": 0.8, "epoch": 0.2}
 
 
 def test_losses_and_validations_are_told_to_journal_and_tracker(
-    journal: Journal, arguments: TrainingArguments
+    journal: Journal, arguments: TrainingArguments, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "retrain.training.progress")
     curves, state = Curves(), TrainerState(global_step=5, max_steps=10)
     callback = ProgressCallback(journal, curves)
     for logs in (LOSS, VALIDATION, {"train_runtime": 3.0}, None):
@@ -80,6 +81,7 @@ def test_losses_and_validations_are_told_to_journal_and_tracker(
         ({"train/loss": 0.5, "train/learning_rate": 1e-5}, 5),
         ({"eval/loss": 0.4, "eval/f1_macro": 0.8}, 5),
     ]
+    assert caplog.messages == ["step 5 of 10: loss 0.5000", "step 5 of 10: validation macro F1 0.8000"]
 
 
 def test_a_training_that_goes_on_tells_its_curves_from_their_beginning(
