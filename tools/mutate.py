@@ -126,12 +126,10 @@ def main(arguments: Sequence[str]) -> None:
     modules = options.module or [path for path in everything if tests_of(path) != "tests/unit"]
     drawn = [mutant for path in modules for mutant in mutants(path)]
     drawn = random.Random(options.seed).sample(drawn, min(options.count, len(drawn)))
-    listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
     survivors = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name in listed:
-            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, Path(folder) / name)
+        left_out = shutil.ignore_patterns(".git", ".venv", "__pycache__", "rehearsal_run")
+        shutil.copytree(ROOT, folder, ignore=left_out, dirs_exist_ok=True)
         for path in sorted({mutant.path for mutant in drawn}):
             assert passes(Path(folder), tests_of(path), options.seconds), (
                 f"{tests_of(path)} fails without a fault"
