@@ -1,29 +1,179 @@
 """What can happen in a run, as lines of its journal, and the record that they fold into."""
 
+import json
+from dataclasses import fields
 from typing import Any
 
+import pytest
+
 from retrain.events import (
+    EVENTS,
     Alive,
     Archived,
     Ended,
     Entry,
+    Environment,
+    Inputs,
+    Notified,
     Paused,
     PauseFailed,
+    Pausing,
     Progress,
+    Reliability,
+    Restored,
+    Resumed,
+    RunRecord,
     Stage,
     StageBegun,
     Started,
+    Tracking,
     Validation,
     Warned,
     run_record,
 )
+from retrain.records import (
+    ClassScores,
+    ComparisonFigures,
+    DatasetInfo,
+    Health,
+    Histogram,
+    Release,
+    RuleResult,
+    Scores,
+    TrainingSummary,
+    Verdict,
+    Version,
+)
+
+TIME, HEAD, TAG = "2026-01-01T00:00:00.000+00:00", "a" * 40, "v20260101_000000"
+# An event of each kind with all that it can hold.
+EXAMPLES: list[Any] = [
+    Started("runs/x", "urgency", {"SEED": 42, "FOCAL_ALPHA": [0.1, 0.9], "LABELS": None}),
+    Environment({"python": "3.11.9", "cpus": 2}),
+    Inputs({"HUB_MODEL_ID": "city/model", "dataset": HEAD}),
+    Stage("train"),
+    Tracking("https://wandb.ai/city/run", "runs/x/wandb", "x1"),
+    Health(3, 0.5, 1.0, 12.5, ((TIME, 0.8),), ((TIME, TAG),)),
+    DatasetInfo(
+        "city/data",
+        HEAD,
+        TAG,
+        {"train": 60, "test": 60},
+        {"train": {"NORMAL": 60}},
+        {"train": 1},
+        {"train": 2},
+        {"test": 3},
+        4,
+    ),
+    Resumed(50, "runs/w"),
+    Progress("train", 5, 10, 0.5, "on its way", again=True),
+    Validation(5, 10, 0.75, 0.5),
+    TrainingSummary(10, 5, 0.75, "fp32", "cpu", 2),
+    Scores(
+        4, 0.5, 0.5, 0.5, 0.75, 0.5, 0.5, 0.5, {"NORMAL": ClassScores(0.5, 0.5, 0.5, 4)}, [[3, 1], [0, 0]]
+    ),
+    Reliability(((0.75, 0.5, 4),)),
+    ComparisonFigures(
+        ((3, 1), (0, 0)), ((2, 2), (0, 0)), ((0.75, 0.5, 4),), Histogram((0.0, 0.5, 1.0), (3, 4))
+    ),
+    Verdict(
+        "accepted",
+        ("It is better.",),
+        compared_with="api",
+        rows_asked=4,
+        rows_compared=3,
+        failures={"status 500": 1},
+        rules=(RuleResult("DECISION_THRESHOLD", True, "It is better."),),
+        f1_macro_candidate=0.75,
+        f1_macro_live=0.5,
+        delta=0.25,
+        interval=(0.125, 0.5),
+        probability_of_gain=0.875,
+        mcnemar_p=0.0625,
+        served=Version(TAG, HEAD, verified=True, given_up=True),
+        warnings=("Few rows.",),
+    ),
+    Release(TAG, HEAD, "b" * 40, "http://hub/city/model"),
+    Restored("v20260102_000000", "c" * 40, None, "http://hub/city/model"),
+    Warned("सडक"),
+    Ended("rolled_back", ("why", "and why")),
+    Notified("W&B"),
+    Archived("http://hub/city/model/tree/runs/x"),
+    Pausing("city/retrain"),
+    PauseFailed("city/retrain", "refused"),
+    Paused("city/retrain"),
+    Alive(),
+]
+
+
+def test_there_is_an_example_of_each_kind() -> None:
+    assert sorted(type(event).__name__ for event in EXAMPLES) == sorted(
+        kind.__name__ for kind in EVENTS.values()
+    )
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
+def test_an_event_is_read_as_it_was_written(event: Any) -> None:
+    entry = Entry(TIME, event)
+    assert Entry.parse(json.loads(json.dumps(entry.as_json()))) == entry
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Started("runs/x"), {"event": "started", "folder": "runs/x"}),
+        (Progress("train", 1, 2), {"event": "progress", "stage": "train", "done": 1, "total": 2}),
+        (Resumed(5, "runs/w"), {"event": "resumed", "step": 5, "from": "runs/w"}),
+        (Ended("failed", ("x",)), {"event": "outcome", "outcome": "failed", "reasons": ("x",)}),
+        (Notified("W&B"), {"event": "told", "by": "W&B"}),
+        (Archived("u"), {"event": "kept", "url": "u"}),
+        (Warned("x"), {"event": "warning", "message": "x"}),
+        (Alive(), {"event": "alive"}),
+    ],
+)
+def test_the_names_on_disk_are_those_of_the_first_version(event: Any, line: dict[str, Any]) -> None:
+    assert Entry(TIME, event).as_json() == {"time": TIME} | line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        None,
+        True,
+        3,
+        "stage",
+        [],
+        {},
+        {"event": "stage", "name": "train"},
+        {"time": None, "event": "stage", "name": "train"},
+        {"time": 3, "event": "stage", "name": "train"},
+        {"time": TIME},
+        {"time": TIME, "event": None},
+        {"time": TIME, "event": ["stage"], "name": "train"},
+        {"time": TIME, "event": "Stage", "name": "train"},
+        {"time": TIME, "event": "of a later version", "name": "train"},
+        {"time": TIME, "event": "stage"},
+        {"time": TIME, "event": "stage", "name": None},
+        {"time": TIME, "event": "validation", "step": "many", "total": 2, "f1_macro": 0.5, "loss": 0.5},
+        {"time": TIME, "event": "outcome", "outcome": "failed", "reasons": "x"},
+        {"time": TIME, "event": "resumed", "from": "runs/w"},
+        {"time": TIME, "event": "reliability", "bins": [[0.5, 0.5]]},
+    ],
+)
+def test_what_is_no_event_of_ours_is_none(line: Any) -> None:
+    assert Entry.parse(line) is None
+
+
+def test_fields_of_a_later_version_are_left_out() -> None:
+    line = {"time": TIME, "event": "stage", "name": "train", "of": "a later version"}
+    assert Entry.parse(line) == Entry(TIME, Stage("train"))
+
+
+# --- the record
 
 
 def at(second: int, event: Any) -> Entry:
     return Entry(f"2026-01-01T00:00:{second:02}.000+00:00", event)
-
-
-# --- the record
 
 
 def test_a_record_holds_the_last_of_each_kind_and_all_of_some() -> None:
@@ -67,3 +217,150 @@ def test_a_pause_that_succeeds_takes_back_that_it_failed() -> None:
     record = run_record([failed, at(2, Paused("city/retrain"))])
     assert record.pause_failed is None
     assert "pause_failed" not in record.as_json()
+
+
+def test_a_record_without_events_is_that_of_a_run_that_has_not_ended() -> None:
+    assert run_record([]) == RunRecord()
+    assert run_record([]).as_json() == {"outcome": None, "reasons": []}
+
+
+def read_again(record: RunRecord) -> RunRecord | None:
+    return RunRecord.parse(json.loads(json.dumps(record.as_json())))
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_record_is_read_as_it_was_written(paused: bool) -> None:
+    events = [each for each in EXAMPLES if paused or not isinstance(each, Paused)]
+    record = run_record(at(second, event) for second, event in enumerate(events))
+    unknown = {each.name for each in fields(record) if getattr(record, each.name) in (None, ())}
+    assert unknown == ({"pause_failed"} if paused else {"paused"})
+    assert read_again(record) == record
+    assert list(record.as_json())[:2] == ["outcome", "reasons"]
+
+
+def test_the_record_of_a_run_that_hardly_began_is_read_too() -> None:
+    record = run_record([at(0, Started("runs/x")), at(1, Ended("bad_settings", ("x",)))])
+    assert read_again(record) == record
+
+
+@pytest.mark.parametrize(
+    "record", [None, [], "failed", {}, {"outcome": None, "reasons": []}, {"outcome": 3}, {"reasons": ["x"]}]
+)
+def test_what_is_no_record_of_an_ended_run_is_none(record: Any) -> None:
+    assert RunRecord.parse(record) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "left"),
+    [
+        ("test_scores", None, None),
+        ("test_scores", {"f1_macro": 0.75}, None),
+        ("test_scores", [0.75], None),
+        ("stages", {"train": TIME}, ()),
+        ("stages", ["train", {"name": "train"}, {"name": "x", "started_at": TIME}], (StageBegun("x", TIME),)),
+        ("validations", None, ()),
+        ("warnings", [{"message": "one"}, "two", {"text": "three"}, None], (Warned("one"),)),
+        ("reasons", "why", ()),
+        ("reasons", [1, "two"], ("1", "two")),
+        ("label", 3, None),
+        ("started_at", 1767225600, None),
+        ("settings", [["SEED", 42]], None),
+        ("inputs", "all", None),
+        ("verdict", {"outcome": "accepted"}, None),
+        ("release", {"version_tag": TAG}, None),
+        ("history", {"runs": "many"}, None),
+        ("of a later version", {"a": 1}, None),
+    ],
+)
+def test_what_can_not_be_read_is_left_out_and_the_rest_is_read(name: str, value: Any, left: Any) -> None:
+    events = [at(0, Started("runs/x", "urgency", {"SEED": 42})), at(1, Ended("failed", ("x",)))]
+    record = run_record([*events, at(2, Pausing("city/retrain"))])
+    found = RunRecord.parse(record.as_json() | {name: value})
+    assert found is not None
+    assert getattr(found, name, None) == left
+    for each in fields(record):
+        if each.name != name:
+            assert getattr(found, each.name) == getattr(record, each.name)
+
+
+# A run.json of the version before the events had types.
+BEFORE = """{
+  "outcome": "accepted",
+  "reasons": ["Macro F1 0.8100 against 0.7400 on 60 rows: the gain of +0.0700 exceeds 0.0010."],
+  "label": "urgency",
+  "folder": "/data/runs/20251101_020304_urgency_1a2b",
+  "settings": {
+    "LABEL": "urgency", "DATASET_REPO_ID": "city/data", "DATASET_REVISION": null,
+    "HUB_MODEL_ID": "city/model", "FOCAL_ALPHA": [0.1, 0.2, 0.7], "SEED": 42, "RUN_DIR": "/data/runs"
+  },
+  "started_at": "2025-11-01T02:03:04.005+00:00",
+  "environment": {"python": "3.11.9", "hardware": "x86_64", "cpus": 8, "torch": "2.7.1"},
+  "stages": [
+    {"name": "load data", "started_at": "2025-11-01T02:03:10.000+00:00"},
+    {"name": "train", "started_at": "2025-11-01T02:04:00.000+00:00"},
+    {"name": "evaluate", "started_at": "2025-11-01T02:34:00.000+00:00"}
+  ],
+  "history": {
+    "runs": 1, "success_rate": 1.0, "acceptance_rate": 0.0, "training_minutes": 29.5,
+    "f1_macro": [["2025-10-01T02:03:04.005+00:00", 0.79]],
+    "in_production": [["2025-09-01T02:03:04.005+00:00", "v20250901_020304"]]
+  },
+  "inputs": {"LABEL": "urgency", "HUB_MODEL_ID": "city/model", "dataset": "aaaa", "checkpoint": null},
+  "dataset": {
+    "repo_id": "city/data", "revision": "aaaa", "version_tag": "v20251031_000000",
+    "split_sizes": {"train": 60, "eval": 30, "test": 60},
+    "label_counts": {"train": {"NORMAL": 20, "URGENT": 20, "HIGHLY URGENT": 20}},
+    "exact_duplicates": {"train": 0}, "normalised_duplicates": {"train": 1},
+    "removed_from_train": {"eval": 0, "test": 1}, "shared_by_eval_and_test": 0
+  },
+  "tracking": {"url": null, "folder": "/data/runs/20251101_020304_urgency_1a2b/wandb", "run_id": "x1"},
+  "resumed": {"step": 50, "from": "/data/runs/20251101_000000_urgency_3c4d"},
+  "validations": [{"step": 50, "total": 90, "f1_macro": 0.75, "loss": 0.125}],
+  "training": {
+    "steps": 90, "best_step": 50, "best_f1_macro": 0.75, "precision": "fp32", "device": "cpu", "devices": 1
+  },
+  "test_scores": {
+    "rows": 60, "accuracy": 0.82, "precision_macro": 0.81, "recall_macro": 0.8, "f1_macro": 0.81,
+    "precision_weighted": 0.82, "recall_weighted": 0.82, "f1_weighted": 0.82,
+    "per_class": {"NORMAL": {"precision": 0.8, "recall": 0.8, "f1": 0.8, "support": 20}},
+    "confusion": [[16, 4], [3, 17]]
+  },
+  "reliability": {"bins": [[0.55, 0.5, 20], [0.95, 1.0, 40]]},
+  "compared": {
+    "confusion_candidate": [[16, 4], [3, 17]], "confusion_live": [[12, 8], [6, 14]],
+    "reliability_live": [[0.9, 0.7, 60]], "gains": {"edges": [0.0, 0.05, 0.1], "counts": [300, 700]}
+  },
+  "verdict": {
+    "outcome": "accepted",
+    "reasons": ["Macro F1 0.8100 against 0.7400 on 60 rows: the gain of +0.0700 exceeds 0.0010."],
+    "compared_with": "api", "rows_asked": 60, "rows_compared": 59, "failures": {"status 500": 1},
+    "rules": [{"name": "DECISION_THRESHOLD", "passed": true, "reason": "The gain exceeds 0.0010."}],
+    "f1_macro_candidate": 0.81, "f1_macro_live": 0.74, "delta": 0.07, "interval": [0.01, 0.13],
+    "probability_of_gain": 0.98, "mcnemar_p": 0.03,
+    "served": {"tag": "v20250901_020304", "revision": "bbbb", "verified": true, "given_up": false},
+    "warnings": []
+  },
+  "release": {
+    "version_tag": "v20251101_023500", "revision": "cccc", "previous_revision": "bbbb",
+    "url": "https://huggingface.co/city/model/tree/v20251101_023500"
+  },
+  "finished_at": "2025-11-01T02:40:00.000+00:00",
+  "told": {"by": "W&B"},
+  "kept": {"url": "https://huggingface.co/city/model/tree/runs/20251101_020304_urgency_1a2b"},
+  "warnings": [{"message": "1 of 60 rows was not answered."}],
+  "pausing": {"space_id": "city/retrain"}
+}"""
+
+
+def test_a_record_of_the_version_before_is_read_whole() -> None:
+    before = json.loads(BEFORE)
+    record = RunRecord.parse(before)
+    assert record is not None
+    assert json.loads(json.dumps(record.as_json())) == before
+    assert record.resumed == Resumed(50, "/data/runs/20251101_000000_urgency_3c4d")
+    assert record.told == Notified("W&B")
+    assert record.warnings == (Warned("1 of 60 rows was not answered."),)
+    assert record.verdict is not None
+    assert record.verdict.served == Version("v20250901_020304", "bbbb", verified=True)
+    assert record.compared is not None
+    assert record.compared.gains == Histogram((0.0, 0.05, 0.1), (300, 700))
