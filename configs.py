@@ -291,8 +291,8 @@ class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
     @field_validator("focal_alpha")
     @classmethod
     def _one_alpha_a_class(cls, value: Any, info: ValidationInfo) -> Any:
-        label, own = info.data.get("label"), info.data.get("labels")
-        if isinstance(value, tuple) and label and len(value) != len(names := own or tuple(LABEL_SETS[label])):
+        names = info.data.get("labels") or tuple(LABEL_SETS.get(info.data.get("label", ""), ()))
+        if isinstance(value, tuple) and names and len(value) != len(names):
             raise ValueError(f"{_ALPHA}: {len(names)} of them, for {', '.join(names)}")
         return value
 
