@@ -391,6 +391,7 @@ def _explain(error: ValidationError, config_class: type[BaseConfig], given: Mapp
         variable = name.upper()
         if name == "retrain_space_id" and variable not in given:
             variable = "SPACE_ID"
-        shown = "" if _is_secret(field) else f"={given.get(variable, '')[:80]!r}"
+        value = re.sub(r"(?<=://)[^/\s]*@", "[secret]@", given.get(variable, ""))
+        shown = "" if _is_secret(field) else f"={value[:80]!r}"
         lines.append(f"  {variable}{shown}: {what[0].lower() + what[1:]}{about}.")
     return "\n".join(lines)
