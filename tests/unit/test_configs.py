@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from configs import DepartmentConfig, UrgencyConfig, clean_environment, get_config, split_urls
+from configs import (
+    BaseConfig,
+    DepartmentConfig,
+    GateSettings,
+    PlaceSettings,
+    TrainingSettings,
+    UrgencyConfig,
+    clean_environment,
+    get_config,
+    split_urls,
+)
 from retrain.errors import SettingsError
 from retrain.redaction import Redactor
 from tests.conftest import NEEDED, SOURCE
@@ -257,9 +267,11 @@ def test_a_value_within_its_limits_is_taken(name: str, value: str, read: object)
     assert getattr(get_config(NEEDED | {name: value}), name.lower()) == read
 
 
-def test_a_password_in_a_url_is_refused_with_where_it_belongs() -> None:
-    with pytest.raises(SettingsError, match="should not hold a password; put it into API_TOKEN"):
-        get_config(NEEDED | {"API_ENDPOINT": "https://user:password@example.org/predict"})
+@pytest.mark.parametrize("user", ["user:password", ":password", "password"])
+def test_a_password_in_a_url_is_refused_with_where_it_belongs_and_not_shown(user: str) -> None:
+    with pytest.raises(SettingsError, match="should not hold a password; put it into API_TOKEN") as caught:
+        get_config(NEEDED | {"API_ENDPOINT": f"https://{user}@example.org/predict"})
+    assert "API_ENDPOINT='https://[secret]@example.org/predict'" in str(caught.value)
 
 
 def test_a_value_without_end_is_shown_by_its_beginning() -> None:
@@ -329,7 +341,8 @@ def test_a_setting_around_the_run_is_no_input(name: str, value: str) -> None:
 
 def test_every_secret_is_masked_and_each_single_url_too() -> None:
     urls = ["json://user:one@localhost/path-one", "mailto://user:two@example.org?to=a@b.org,c@d.org"]
-    secrets = {"WANDB_API_KEY": "k" * 40, "API_TOKEN": "sesame", "NOTIFY_URLS": ", ".join(urls)}
+    secrets = {"WANDB_API_KEY": "k" * 40, "API_TOKEN": "sesame", "AUDIT_KEY": "a key of ours"}
+    secrets |= {"NOTIFY_URLS": ", ".join(urls)}
     config = get_config(NEEDED | secrets)
     assert {NEEDED["HF_TOKEN"], *secrets.values(), *urls} <= set(config.secrets)
     redact = Redactor(config.secrets)
@@ -360,8 +373,132 @@ def test_no_secret_is_a_public_value() -> None:
     assert values["RUN_DIR"] == "runs"
 
 
+def test_no_secret_is_shown_by_the_settings_themselves() -> None:
+    secrets = {"WANDB_API_KEY": "k" * 40, "API_TOKEN": "sesame", "AUDIT_KEY": "a key of ours"}
+    secrets |= {"NOTIFY_URLS": "json://localhost/path"}
+    config = get_config(NEEDED | secrets)
+    for text in (repr(config), str(config), f"{config.model_dump()}", config.model_dump_json()):
+        assert not [secret for secret in (NEEDED["HF_TOKEN"], *secrets.values()) if secret in text]
+
+
+def test_the_key_of_the_audit_is_a_secret() -> None:
+    config = get_config(NEEDED | {"AUDIT_KEY": "a key of ours"})
+    assert config.audit_key is not None
+    assert config.audit_key.get_secret_value() == "a key of ours"
+    assert Redactor(config.secrets)("<a key of ours>") == "<[secret]>"
+    assert "audit_key" in BaseConfig.secret_names()
+    assert "AUDIT_KEY" not in config.public_values()
+    assert config.inputs() == get_config(NEEDED).inputs()
+    assert get_config(NEEDED).audit_key is None
+
+
+# --- label sets
+
+
 @pytest.mark.parametrize("label", ["urgency", "department"])
 def test_names_and_ids_of_the_labels_are_each_others_opposite(label: str) -> None:
     config = get_config(NEEDED | {"LABEL": label})
     assert {name: i for i, name in config.id2label.items()} == config.label2id
     assert sorted(config.id2label) == list(range(len(config.label2id)))
+
+
+def own(labels: str, **others: str) -> BaseConfig:
+    """The settings for a label set of one's own."""
+    return get_config(NEEDED | {"LABEL": "ward", "LABELS": labels} | others)
+
+
+def test_names_of_ones_own_have_the_ids_of_their_order() -> None:
+    config = own("North, Middle ,South,# 4")
+    assert config.label2id == {"North": 0, "Middle": 1, "South": 2, "# 4": 3}
+    assert config.id2label == {0: "North", 1: "Middle", 2: "South", 3: "# 4"}
+    assert config.labels == ("North", "Middle", "South", "# 4")
+
+
+@pytest.mark.parametrize("count", [2, 3, 100])
+def test_a_label_set_has_two_to_a_hundred_names(count: int) -> None:
+    assert len(own(",".join(f"name {i}" for i in range(count))).label2id) == count
+
+
+def test_a_label_set_may_be_written_out_that_is_known() -> None:
+    names = "NORMAL,URGENT,HIGHLY URGENT"
+    config = get_config(NEEDED | {"LABELS": names})
+    assert (config.label, config.label2id) == ("urgency", get_config(NEEDED).label2id)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"LABELS": "one"}, "LABELS='one': should be 2 to 100 names separated by commas, not 1"),
+        ({"LABELS": ",".join(map(str, range(101)))}, "should be 2 to 100 names separated by commas, not 101"),
+        ({"LABELS": "a,b,"}, "LABELS='a,b,': should not have an empty name: is there a comma too many?"),
+        ({"LABELS": "a, ,b"}, "should not have an empty name"),
+        ({"LABELS": "a,b,a"}, "should not have a name twice (a)"),
+        ({"LABELS": "Road,water,ROAD"}, "should not have a name twice (ROAD, Road)"),
+        ({"LABELS": "straße,STRASSE"}, "should not have a name twice (STRASSE, straße)"),
+        ({}, "LABEL='ward': should be urgency or department, or your own with its names in LABELS"),
+        ({"LABELS": "a,b", "LABEL": "../ward"}, "should be a short name of letters, digits, _ and -"),
+        ({"LABELS": "a,b", "LABEL": "w" * 33}, "should be a short name of letters, digits, _ and -"),
+        ({"LABELS": "a,b", "LABEL": "1st"}, "should be a short name of letters, digits, _ and -"),
+        (
+            {"LABELS": "a,b", "LABEL": "urgency"},
+            "LABEL='urgency': has names of its own (NORMAL, URGENT, HIGHLY URGENT): take LABELS out",
+        ),
+        ({"LABELS": "URGENT,NORMAL,HIGHLY URGENT", "LABEL": "urgency"}, "has names of its own"),
+        (
+            {"LABELS": "a,b", "FOCAL_ALPHA": "0.2,0.3,0.5"},
+            "a number for each class, separated by commas: 2 of",
+        ),
+        ({"LABELS": "one", "FOCAL_ALPHA": "0.2,0.8"}, "LABELS='one': should be 2 to 100 names"),
+    ],
+)
+def test_a_label_set_that_can_not_be_is_refused(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        get_config(NEEDED | {"LABEL": "ward"} | settings)
+    assert said in str(caught.value)
+
+
+def test_a_label_set_of_ones_own_has_a_weight_for_each_of_its_names() -> None:
+    assert own("a,b", FOCAL_ALPHA="0.2,0.8").focal_alpha == (0.2, 0.8)
+    with pytest.raises(SettingsError, match="2 of them, for a, b"):
+        own("a,b", FOCAL_ALPHA="0.2,0.3,0.5")
+
+
+def test_the_names_of_labels_are_inputs_where_they_are_set() -> None:
+    """Runs were recorded before there was such a setting, and are gone on from without it."""
+    assert "LABELS" not in get_config(NEEDED).inputs()
+    assert own("a,b").inputs()["LABELS"] == ["a", "b"]
+    assert own("a,b").inputs() != own("b,a").inputs()
+
+
+# --- the Space
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"SPACE_ID": "retrain"}, "SPACE_ID='retrain'"),
+        ({"RETRAIN_SPACE_ID": "retrain"}, "RETRAIN_SPACE_ID='retrain'"),
+        ({"RETRAIN_SPACE_ID": "retrain", "SPACE_ID": "city/here"}, "RETRAIN_SPACE_ID='retrain'"),
+    ],
+)
+def test_the_variable_that_names_the_space_wrongly_is_named(given: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        get_config(NEEDED | given)
+    assert f"\n  {named}: should look like owner/name" in str(caught.value)
+
+
+def test_without_a_space_none_is_paused() -> None:
+    assert get_config(NEEDED).retrain_space_id is None
+
+
+# --- parts of the settings
+
+
+def test_a_part_of_the_settings_can_be_read_without_the_others() -> None:
+    assert TrainingSettings.read({"SEED": "7"}).seed == 7
+    assert GateSettings.read({}).decision_threshold == 0.001
+    assert PlaceSettings.read(NEEDED).hub_model_id == "city/model"
+
+
+def test_only_variables_in_capitals_are_read() -> None:
+    assert TrainingSettings.read({"seed": "7"}).seed == 42
