@@ -117,6 +117,7 @@ def test_two_who_write_at_once_write_one_after_the_other(tmp_path: Path) -> None
     journal = Journal(tmp_path)
     os.mkfifo(journal.path)
     reader = os.open(journal.path, os.O_RDONLY | os.O_NONBLOCK)
+    held_open = os.open(journal.path, os.O_WRONLY)  # between the two writers it would end for the reader
     first = threading.Thread(target=journal.write, args=(Warned("x" * 200_000),))
     second = threading.Thread(target=journal.write, args=(Warned("second"),))
     first.start()
@@ -133,8 +134,10 @@ def test_two_who_write_at_once_write_one_after_the_other(tmp_path: Path) -> None
 
     draining = threading.Thread(target=drain)
     draining.start()
-    for thread in (first, second, draining):
+    for thread in (first, second):
         thread.join(20)
+    os.close(held_open)
+    draining.join(20)
     os.close(reader)
     messages = [json.loads(line)["message"] for line in b"".join(read).splitlines()]
     assert messages == ["x" * 200_000, "second"]
