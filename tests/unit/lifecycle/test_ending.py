@@ -59,18 +59,17 @@ def test_a_pause_is_in_the_record_before_it_can_end_us(hub: LocalHub, space: Spa
 
     def look() -> None:
         held.met.wait(20)
-        seen.append(kept(journal))
+        seen.append((kept(journal), events(journal)))
         held.released.set()
 
     looking = threading.Thread(target=look)
     looking.start()
     pause_or_stay(space, journal, lambda: None, again_seconds=0.01)
     looking.join(20)
-    assert [(record.get("pausing"), record.get("paused")) for record in seen] == [
-        ({"space_id": "city/retrain"}, None)
-    ]
+    ((record, events_before),) = seen
+    assert record["pausing"] == {"space_id": "city/retrain"}
+    assert events_before == [Pausing("city/retrain")]
     assert events(journal) == [Pausing("city/retrain"), Paused("city/retrain")]
-    assert kept(journal)["paused"] == {"space_id": "city/retrain"}
 
 
 def test_a_pause_is_tried_again_as_often_as_it_takes(hub: LocalHub, space: Space, journal: Journal) -> None:
@@ -181,8 +180,10 @@ def test_a_run_is_kept_and_sent_before_its_space_is_paused(space: Space, journal
     steps = Steps(journal)
     record = steps.ending(space).finish()
     assert steps.taken == ["keep", "send", "say"]
-    assert [(each.told, each.paused) for each in steps.sent] == [(None, None), (Notified("a service"), None)]
-    assert record.paused == Paused("city/retrain")
+    assert [(each.told, each.pausing) for each in steps.sent] == [(None, None), (Notified("a service"), None)]
+    assert record.pausing == Pausing("city/retrain")
+    assert events(journal)[-1] == Paused("city/retrain")
+    assert space.stage() == "PAUSED"
     assert kept(journal) == record.as_json()
 
 
@@ -217,5 +218,5 @@ def test_whatever_fails_the_space_is_paused(space: Space, journal: Journal) -> N
 def test_without_a_space_a_run_just_ends(journal: Journal) -> None:
     steps = Steps(journal)
     record = steps.ending(None).finish()
-    assert (record.pausing, record.paused, record.pause_failed) == (None, None, None)
+    assert (record.pausing, record.pause_failed) == (None, None)
     assert steps.taken == ["keep", "send", "say"]
