@@ -107,6 +107,25 @@ def test_unless_one_is_named_the_version_that_the_newest_replaced_is_restored(re
     assert version_to_restore(repo, "a" * 40) == Version(None, "a" * 40)
 
 
+def test_a_version_that_does_not_say_which_it_replaced_leaves_the_choice_to_people(
+    api: HfApi, repo: ModelRepo
+) -> None:
+    made = api.upload_file(path_or_fileobj=b"{}", path_in_repo="metadata.json", repo_id="city/model")
+    api.create_tag("city/model", tag=OTHERS, revision=made.oid)
+    with pytest.raises(ReleaseError) as refused:
+        version_to_restore(repo, None)
+    assert str(refused.value) == (
+        f"{OTHERS} of city/model does not say which version it replaced. Choose one with --to: "
+        f"{SECOND}, {FIRST}."
+    )
+
+
+def test_where_there_is_no_version_none_can_be_restored(api: HfApi) -> None:
+    api.create_repo("city/empty")
+    with pytest.raises(ReleaseError, match=r"city/empty has no version\. It has: none\."):
+        version_to_restore(ModelRepo(api, "city/empty"), None)
+
+
 @pytest.mark.parametrize("to", ["v20240101_000000", "main", "a" * 39])
 def test_a_version_that_is_not_there_is_refused_with_those_that_are(repo: ModelRepo, to: str) -> None:
     with pytest.raises(ReleaseError) as refused:

@@ -63,13 +63,13 @@ def values_of(env_file: EnvFile, **settings: str | None) -> dict[str, str]:
     return values
 
 
-def test_the_job_ships_without_its_tests_its_rehearsal_and_what_they_need(env_file: EnvFile) -> None:
+def test_the_job_ships_with_its_documents_and_without_tests_and_rehearsal(env_file: EnvFile) -> None:
     _, retrain = spaces_of(values_of(env_file))
-    for name in ("Dockerfile", "README.md", "train_model.py", "requirements-cuda.lock"):
+    for name in ("Dockerfile", "README.md", "LICENSE", "train_model.py", "requirements-cuda.lock"):
         assert retrain.files[name] == SOURCE / name
     assert retrain.files["retrain/lifecycle/page/assets/page.css"].is_file()
     top = {name.partition("/")[0] for name in retrain.files if "/" in name}
-    assert top == {"retrain"}
+    assert top == {"retrain", "docs"}
     assert "requirements-dev.txt" not in retrain.files
     assert not [
         name for name in retrain.files if name.startswith(".") or "/." in name or "__pycache__" in name
