@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 from configs import BaseConfig, clean_environment, get_config, split_urls
 from retrain.errors import Interrupted, SettingsError, bug_reason
-from retrain.events import Archived, Ended, RunRecord, Started
+from retrain.events import Archived, Ended, Started
 from retrain.journal import Journal
 from retrain.records import OUTCOMES
 from retrain.redaction import Redactor, set_up_logging
 from retrain.reporting.summary import is_good, summary, title
+from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
     from retrain.hub.run_archive import RunArchive

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from retrain.events import Alive, Entry, RunRecord, Warned, run_record
+from retrain.events import Alive, Entry, Warned
+from retrain.run_record import RunRecord, run_record
 
 # Reserved at the start, and freed when the disk is full, so that the end of the run can still be written.
 RESERVE_BYTES, RESERVE = 256 * 1024, "ballast"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from configs import BaseConfig
 from retrain.errors import RetrainError
 from retrain.evaluation.live_model import LiveModel
-from retrain.events import RunRecord, Stage
+from retrain.events import Stage
 from retrain.hub.model_repo import ModelRepo
 from retrain.hub.run_archive import RunArchive
 from retrain.journal import Journal
@@ -16,6 +16,7 @@ from retrain.records import Verdict
 from retrain.release.inference_space import InferenceSpace
 from retrain.reporting.history import health, last_finished
 from retrain.reporting.tracking import Tracker
+from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

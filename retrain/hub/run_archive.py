@@ -9,8 +9,8 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from retrain.events import RunRecord
 from retrain.hub.client import hub_errors
+from retrain.run_record import RunRecord
 
 BRANCH = "runs"
 RUNS_READ = 50

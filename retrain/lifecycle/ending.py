@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from retrain.errors import Interrupted, RetrainError
-from retrain.events import Paused, PauseFailed, Pausing, RunRecord
+from retrain.events import Paused, PauseFailed, Pausing
 from retrain.journal import Journal
 from retrain.processes import interruptible
+from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
     from retrain.hub.spaces import Space

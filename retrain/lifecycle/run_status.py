@@ -13,13 +13,12 @@ from retrain.events import (
     Pausing,
     Progress,
     Resumed,
-    RunRecord,
     Stage,
     Validation,
     Warned,
-    run_record,
 )
 from retrain.records import OUTCOMES, DatasetInfo, Release, Scores, Verdict
+from retrain.run_record import RunRecord, run_record
 
 LOG_LINES = 12
 CURVE_POINTS = 200

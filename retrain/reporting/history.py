@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from retrain.events import RunRecord
 from retrain.records import FINISHED, Health
+from retrain.run_record import RunRecord
 
 # A run is worse than usual if its macro F1 is so far below the median of so many before it.
 F1_DROP, RUNS_COMPARED = 0.02, 5

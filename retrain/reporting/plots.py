@@ -8,8 +8,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from retrain.events import Entry, Progress, RunRecord
+from retrain.events import Entry, Progress
 from retrain.records import Histogram
+from retrain.run_record import RunRecord
 
 BLUE, GREY, RED = "#1f5fbf", "#8a929c", "#b42318"
 

@@ -1,7 +1,7 @@
 """The run in a few plain lines, for the log and for people. A pure function of the run's record."""
 
-from retrain.events import RunRecord
 from retrain.records import FINISHED, OUTCOMES
+from retrain.run_record import RunRecord
 
 TITLE_LENGTH = 63  # W&B takes no longer one
 

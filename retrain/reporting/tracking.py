@@ -16,11 +16,12 @@ import requests
 import wandb
 
 from configs import get_config
-from retrain.events import Entry, Progress, RunRecord, Validation
+from retrain.events import Entry, Progress, Validation
 from retrain.journal import Journal
 from retrain.records import OUTCOMES, DatasetInfo, Scores, Verdict
 from retrain.redaction import Redactor, set_up_logging
 from retrain.reporting.summary import is_good, summary, title
+from retrain.run_record import RunRecord
 
 FINISH_TIMEOUT = 60.0
 

@@ -22,14 +22,11 @@ from retrain.events import (
     Reliability,
     Restored,
     Resumed,
-    RunRecord,
     Stage,
-    StageBegun,
     Started,
     Tracking,
     Validation,
     Warned,
-    run_record,
 )
 from retrain.records import (
     ClassScores,
@@ -44,6 +41,7 @@ from retrain.records import (
     Verdict,
     Version,
 )
+from retrain.run_record import RunRecord, StageBegun, run_record
 
 TIME, HEAD, TAG = "2026-01-01T00:00:00.000+00:00", "a" * 40, "v20260101_000000"
 # An event of each kind with all that it can hold.

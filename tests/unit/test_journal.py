@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrain.events import Alive, Ended, Environment, RunRecord, Validation, Verdict, Warned
+from retrain.events import Alive, Ended, Environment, Validation, Verdict, Warned
 from retrain.journal import Journal
 from retrain.records import Version
 from retrain.redaction import Redactor
+from retrain.run_record import RunRecord
 from tests.conftest import SOURCE
 from tests.hostile_texts import HOSTILE
 

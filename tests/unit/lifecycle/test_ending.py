@@ -10,10 +10,11 @@ import pytest
 from huggingface_hub import HfApi
 
 from rehearsal.local_hub import LocalHub
-from retrain.events import Ended, Notified, Paused, PauseFailed, Pausing, RunRecord, Warned
+from retrain.events import Ended, Notified, Paused, PauseFailed, Pausing, Warned
 from retrain.hub.spaces import Space
 from retrain.journal import Journal
 from retrain.lifecycle.ending import Ending, best_effort, pause_or_stay
+from retrain.run_record import RunRecord
 from tests.conftest import CITY, USERS
 
 

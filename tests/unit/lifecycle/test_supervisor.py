@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from retrain.events import Ended, Notified, RunRecord
+from retrain.events import Ended, Notified
 from retrain.journal import Journal
 from retrain.lifecycle.supervisor import Limits, explain_exit, run_child
 from retrain.processes import GRACE_SECONDS, end_child
 from retrain.redaction import Redactor
+from retrain.run_record import RunRecord
 from tests.conftest import SOURCE
 
 PATIENT = Limits(max_run_minutes=10, stall_minutes=10)

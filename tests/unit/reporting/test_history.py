@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from retrain.events import Restored, RunRecord, StageBegun
+from retrain.events import Restored
 from retrain.records import Release, Scores, Verdict
 from retrain.reporting.history import f1_alarm, health, history_lines, last_finished, training_minutes
+from retrain.run_record import RunRecord, StageBegun
 
 SCORES = Scores(10, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, {}, [])
 

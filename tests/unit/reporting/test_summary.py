@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from retrain.events import Archived, PauseFailed, Restored, RunRecord, Tracking, Warned
+from retrain.events import Archived, PauseFailed, Restored, Tracking, Warned
 from retrain.records import OUTCOMES, DatasetInfo, Release, Scores, Verdict
 from retrain.reporting.summary import is_good, summary, title
+from retrain.run_record import RunRecord
 
 
 def record_of(outcome: str | None, *reasons: str, **known: Any) -> RunRecord:
