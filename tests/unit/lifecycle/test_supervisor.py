@@ -214,7 +214,8 @@ def test_after_its_outcome_a_child_may_finish_and_is_then_ended(tmp_path: Path) 
     """The farewell begins with the outcome: this child took longer than that before it."""
     code = JOURNALLING + (
         "time.sleep(4); journal.write(Ended('rejected')); "
-        "time.sleep(1.2); journal.write(Notified('W&B')); time.sleep(120)"
+        "time.sleep(1.2); journal.write(Notified('W&B')); "
+        "time.sleep(60); journal.write(Notified('too late'))"
     )
     record = supervise(tmp_path / "run", code, replace(PATIENT, farewell_seconds=3.5))
     assert (record.outcome, record.told) == ("rejected", Notified("W&B"))
