@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from rehearsal.local_hub import LocalHub
-from retrain.events import Ended, Notified, Paused, PauseFailed, Pausing, Warned
+from retrain.events import Archived, Ended, Notified, Paused, PauseFailed, Pausing, Warned
 from retrain.hub.spaces import Space
 from retrain.journal import Journal
 from retrain.lifecycle.ending import Ending, best_effort, pause_or_stay
@@ -157,6 +157,7 @@ class Steps:
 
     def keep(self) -> None:
         self.taken.append("keep")
+        self.journal.write(Archived("http://hub/runs"))
 
     def send(self, record: RunRecord) -> None:
         self.taken.append("send")
@@ -192,6 +193,7 @@ def test_an_interrupted_run_makes_its_report_last(space: Space, journal: Journal
     steps = Steps(journal)
     assert steps.ending(space).finish(interrupted=True).told == Notified("a service")
     assert steps.taken == ["send", "say", "keep"]
+    assert kept(journal)["kept"] == {"url": "http://hub/runs"}
 
 
 def test_a_pause_that_failed_is_sent_once_more(hub: LocalHub, space: Space, journal: Journal) -> None:
