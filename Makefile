@@ -10,8 +10,6 @@ SOURCE ?= $(shell git remote get-url origin 2>/dev/null | sed 's|//[^/@]*@|//|')
 argument = $(if $($(1)),--build-arg $(1)=$($(1)))
 # The locked versions without their hashes, so that tests run on what the image contains.
 CONSTRAINTS := sed -n 's/^\([a-z0-9].*==.*\) \\$$/\1/p' requirements-cuda.lock
-# import-linter sees packages only: the files of the root as one, by links.
-trunk = mkdir -p $(VENV)/trunk/trunk && touch $(VENV)/trunk/trunk/__init__.py && ln -sf $(CURDIR)/*.py $(VENV)/trunk/trunk/
 COMPILE = $(BIN)/uv pip compile requirements.txt --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 
@@ -34,7 +32,7 @@ lint: $(VENV)/installed  ## check formatting, lint, types, imports, Dockerfiles 
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(trunk) && PYTHONPATH=$(VENV)/trunk $(BIN)/lint-imports
+	PYTHONPATH=$(VENV)/trunk $(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile companion_spaces/*/Dockerfile
 	$(BIN)/actionlint
 
@@ -71,6 +69,8 @@ $(VENV)/installed: requirements.txt requirements-dev.txt requirements-cuda.lock
 	$(PYTHON) -m venv $(VENV)
 	$(CONSTRAINTS) >$(VENV)/constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -r requirements-dev.txt
+	@# import-linter sees packages only: the files of the root as one, by links.
+	@mkdir -p $(VENV)/trunk/trunk && touch $(VENV)/trunk/trunk/__init__.py && ln -sf $(CURDIR)/*.py $(VENV)/trunk/trunk/
 	@touch $@
 
 clean:  ## remove .venv, the rehearsal and the bills of materials

@@ -47,10 +47,8 @@ RUN_HERE: list[str] = []
 RUN_ELSEWHERE: dict[str, tuple[str, ...]] = {
     # continuous integration
     r"(make test(-unit)?|python -m pytest( tests/unit)?)": (".ci/run", "make test"),
-    r"(make lint|ruff format --check \.|ruff check \.|mypy|lint-imports|hadolint .*|actionlint)": (
-        ".ci/run",
-        "make lint",
-    ),
+    r"(make lint|ruff format --check \.|ruff check \.|mypy|PYTHONPATH=\S+ \S+lint-imports|hadolint .*|"
+    r"actionlint)": (".ci/run", "make lint"),
     # what has to ask a registry
     r"(make lock|uv pip compile .*)": (".github/workflows/image.yml", "make lock"),
     r"(make audit|pip-audit .*)": (".github/workflows/image.yml", "make audit"),
