@@ -66,7 +66,7 @@ def curves(
         axes.plot(*zip(*points, strict=True), color=BLUE, marker="o", markersize=3) if points else None
         _plain(axes, title, "step", "")
     if best_step:
-        axes.axvline(best_step, color=GREY, linestyle=":", label=f"best, step {best_step}")
+        axes.axvline(best_step, color=GREY, linestyle=":", label=f"kept: step {best_step}")
         axes.legend(frameon=False, fontsize=8)
     return figure
 
