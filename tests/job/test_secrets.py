@@ -25,7 +25,7 @@ from wandb.proto.wandb_internal_pb2 import RunRecord
 
 from rehearsal.local_hub import LocalHub
 from tests.conftest import CITY, READER, SOURCE, USERS, City, LiveAPI, Run, free_port, meanwhile, split_rows
-from tests.test_setup_spaces import SetUp
+from tests.spaces.test_setup_spaces import SetUp
 
 # None of them looks like a token: what hides them must know them. They read otherwise in JSON and in a URL.
 TOKEN, API_TOKEN = "hf_the.city's\\own-token", 'open "sesame" \\ & 100%'
