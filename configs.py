@@ -43,7 +43,7 @@ department2id = {
     "Security & Law Enforcement": 3,
 }
 id2department = {i: name for name, i in department2id.items()}
-# The label sets by name: the only place that knows them. LABELS describes another one without any code.
+# The label sets by name. A further one needs only a line here, or LABELS and no code.
 LABEL_SETS = {"urgency": urgency2id, "department": department2id}
 MAX_LABELS = 100
 
@@ -57,6 +57,7 @@ def _http_url(value: str) -> str:
     return value
 
 
+# They do not change what a run results in: an interrupted run may be resumed with other ones.
 _AROUND_THE_RUN = {
     "ALLOW_FIRST_RELEASE",
     "ROLLOUT_TIMEOUT_MINUTES",
@@ -123,7 +124,10 @@ class PlaceSettings(Settings):
         None, description="the names of a label set of your own, in id order, separated by commas"
     )
     label: str = Field(description="the label set: urgency, department, or your own with LABELS")
-    hf_token: SecretStr = Field(min_length=1, description="a token that may write to the three repositories")
+    hf_token: SecretStr = Field(
+        min_length=1,
+        description="a token that may write to the model repository and both Spaces",
+    )
     dataset_repo_id: RepoId = Field(description="the data set, owner/name")
     dataset_revision: str | None = Field(None, description="a branch, tag or commit; main unless set")
     hub_model_id: RepoId = Field(description="the model repository that the inference Space loads")
@@ -322,7 +326,7 @@ class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
 
 
 class UrgencyConfig(BaseConfig):
-    """LABEL=urgency."""
+    """LABEL=urgency, by the name that the mission gives it."""
 
     label: Literal["urgency"] = "urgency"
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 import numpy as np
@@ -65,9 +65,6 @@ from retrain.training.devices import environment, idle_gpu_warning, train_on_dev
 from retrain.training.fine_tuning import fine_tune, predict, training_summary
 from retrain.training.progress import Heartbeat, ProgressCallback
 from retrain.training.tokenization import cut_texts, tokenize
-
-if TYPE_CHECKING:
-    pass
 
 CANARY_TEXTS, CANARY_CHARACTERS = 16, 5000
 
@@ -144,7 +141,7 @@ class GrievanceClassifier:
         tracker: Tracker,
         resume_from: Path | None = None,
     ) -> None:
-        """Fine-tune on tokenised sets; afterwards the model holds the weights with the best validation F1.
+        """Fine-tune on tokenised sets; afterwards the model holds the weights that fine_tune keeps.
 
         resume_from: the folder of a run to go on from, at its last checkpoint.
         """

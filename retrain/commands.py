@@ -81,7 +81,9 @@ def setup(
                     step.do()
                 print(f"  {'done' if yes else 'would'}: {step.what}")
         if not steps:
-            print("  everything is as it should be")
+            print(
+                "  everything is as it should be; secrets that are there were not compared (--renew-secrets)"
+            )
         elif not yes:
             print("  Nothing was changed. Do it with --yes.")
 
@@ -131,7 +133,8 @@ def versions(env_file: FromFile = None) -> None:
 @app.command()
 def rollback(
     to: Annotated[
-        str | None, typer.Option(metavar="TAG", help="Unless given, the version that the newest replaced.")
+        str | None,
+        typer.Option(metavar="TAG", help="By default the version that the newest replaced."),
     ] = None,
     env_file: FromFile = None,
 ) -> None:

@@ -142,7 +142,10 @@ class ModelRepo:
             if self._tag(version_tag, revision):
                 return self._release(version_tag, revision, previous)
             head, version_tag = revision, self.free_tag()
-        raise ReleaseError(self._without_tag(revision, version_tag, "it was taken each time"))
+        raise ReleaseError(
+            f"Main of {self.repo_id} holds the new version at {revision}, but somebody else took its tag "
+            f"{TAG_TRIES} times, so that it is not served. Restart the run when nobody else publishes there."
+        )
 
     def restore(self, version: Version, cause: str) -> Release:
         """Make an earlier version the newest: one commit of copies on the server, not an upload, and its tag.
@@ -181,10 +184,13 @@ class ModelRepo:
                 f"Main of {self.repo_id} moved while {name} was restored: try once more."
             ) from error
         if not self._tag(version_tag, revision):
-            raise ReleaseError(self._without_tag(revision, version_tag, "it was taken"))
+            raise ReleaseError(
+                f"{name} was restored at main of {self.repo_id} ({revision}), but somebody else took its tag "
+                f"{version_tag} meanwhile, so that it is not served. Try once more."
+            )
         return self._release(version_tag, revision, head)
 
-    def finish_release(self) -> Release | None:
+    def tag_untagged_head(self) -> Release | None:
         """Tag the version at main if an interrupted run has left it without a tag; None if there is none."""
         head = self.head().revision
         tag, versions = self.metadata(head).get("version_tag"), self.versions()
@@ -220,7 +226,7 @@ class ModelRepo:
         ]
 
     def _tag(self, version_tag: str, revision: str) -> bool:
-        """Tag a commit, whose answer may be lost too; False if the tag is on another one."""
+        """Tag a commit; False if the tag is on another one. After a lost answer it looks for the tag."""
         try:
             self._api.create_tag(self.repo_id, tag=version_tag, revision=revision)
             return True

@@ -72,7 +72,7 @@ class Deployment:
         Raises:
             RolloutError: it could be neither finished nor reverted.
         """
-        tagged = self.repo.finish_release()
+        tagged = self.repo.tag_untagged_head()
         versions = self.repo.versions()
         if not versions or versions[0].verified:
             return

@@ -36,7 +36,7 @@ def diagnose(api: "HfApi", values: Mapping[str, str]) -> Iterator[Finding]:
         remedy = "Make a token with write access and set it as HF_TOKEN." if role == "read" else ""
         yield Finding("HF_TOKEN", f"accepted, its role is {role}", remedy)
     except HubError as error:
-        yield Finding("HF_TOKEN", "not accepted", str(error))
+        yield Finding("HF_TOKEN", "could not be checked", str(error))
         return
     yield _dataset(api, config)
     yield _model(api, config)

@@ -53,7 +53,7 @@ def fine_tune(
     """Train; afterwards `model` holds the averaged weights with the lowest loss on `eval_set`.
 
     On a few hundred validation rows two neighbouring macro F1 differ by a point by chance; the loss of the
-    averaged weights falls evenly, so that it shows when more training does not help (benchmarks/README.md).
+    averaged weights falls evenly, so that it shows when more training does not help (docs/training.md).
     Checkpoints are kept below `folder`; training goes on from one that is there already, to the same end.
     """
     occurring = np.union1d(tokens_of(train_set), tokens_of(eval_set))
