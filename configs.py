@@ -200,7 +200,10 @@ class TrainingSettings(Settings):
         description="passes over the train split; fewer if it stops early",
     )
     min_train_steps: int = Field(
-        600, ge=0, description="steps at least: a small train split gets more epochs; 0 for no floor"
+        600,
+        ge=0,
+        le=1_000_000,
+        description="steps at least, by more epochs of a small train split; 0: none",
     )
     train_batch_size: Count = Field(16, description="rows of a training step, on all GPUs together")
     eval_batch_size: Count = Field(32, description="rows of a batch in validation and evaluation")

@@ -5,13 +5,13 @@ A command reads the job's settings from the environment, or from a file. It impo
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from configs import BaseConfig, get_config
+from configs import BaseConfig, clean_environment, get_config
 from retrain.errors import RetrainError, SettingsError
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def versions(env_file: FromFile = None) -> None:
         served = space.served_version()
         print(f"{'version':<18} {'macro F1':>8}  {'released (UTC)':<20} {'data set':<44} notes")
         for version, metadata in repo.history(most=50):
-            f1 = metadata.get("eval_metrics", {}).get("f1_macro")
-            data = metadata.get("dataset", {})
+            f1, data = _part(metadata, "eval_metrics").get("f1_macro"), _part(metadata, "dataset")
             dataset = (
                 f"{data.get('repo_id', '?')} {data.get('version_tag') or str(data.get('revision'))[:12]}"
             )
@@ -124,7 +123,7 @@ def versions(env_file: FromFile = None) -> None:
             notes += ["given up"] if version.given_up else []
             notes += [f"restored from {metadata['restored_from']}"] if "restored_from" in metadata else []
             line = (
-                f"{version.tag:<18} {'?' if f1 is None else format(f1, '.4f'):>8}  "
+                f"{version.tag:<18} {format(f1, '.4f') if isinstance(f1, float) else '?':>8}  "
                 f"{str(metadata.get('timestamp_utc', '?'))[:19]:<20} {dataset:<44} {', '.join(notes)}"
             )
             print(line.rstrip())
@@ -186,6 +185,12 @@ def report(folder: Annotated[Path, typer.Argument(help="The folder of a run, bel
     print(write_report(folder))
 
 
+def _part(metadata: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of metadata.json; empty if somebody else wrote another shape."""
+    part = metadata.get(name)
+    return part if isinstance(part, dict) else {}
+
+
 def _configs(env_file: Path | None, one: str | None = None) -> Iterator[BaseConfig]:
     """The settings of the environment, or of each label set in a file (LABEL in the environment chooses one).
 
@@ -196,12 +201,18 @@ def _configs(env_file: Path | None, one: str | None = None) -> Iterator[BaseConf
         return
     from retrain.setup.installation import installations
 
-    found = [
-        values for values in installations(env_file) if os.environ.get("LABEL") in (None, "", values["LABEL"])
+    found = {values["LABEL"]: values for values in installations(env_file)}
+    chosen = [
+        name.strip() for name in clean_environment(os.environ).get("LABEL", "").split(",") if name.strip()
     ]
-    if one and len(found) != 1:
+    if unknown := [name for name in chosen if name not in found]:
+        raise SettingsError(
+            f"LABEL={', '.join(unknown)} of the environment is not in {env_file}: {', '.join(found)}."
+        )
+    names = chosen or list(found)
+    if one and len(names) != 1:
         raise SettingsError(f"{env_file}: {one}")
-    yield from map(get_config, found)
+    yield from (get_config(found[name]) for name in names)
 
 
 def _connect(config: BaseConfig) -> "tuple[HfApi, ModelRepo, InferenceSpace]":

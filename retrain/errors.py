@@ -5,6 +5,7 @@
     ├── HubError                  the Hub refused or did not answer
     ├── DatasetError              the data set is not there or can't be trained on
     ├── CheckpointError           the checkpoint is not there or is no XLM-R
+    ├── DivergedError             training came to no finite loss
     ├── DiskFullError             the disk filled up
     ├── OutOfMemoryError          the processor's or the GPU's memory did not do
     ├── ComparisonError           the comparison could not be made, or no longer holds  (inconclusive)
@@ -49,6 +50,10 @@ class DatasetError(RetrainError):
 
 class CheckpointError(RetrainError):
     """The base checkpoint can't be loaded."""
+
+
+class DivergedError(RetrainError):
+    """No validation had a finite loss."""
 
 
 class DiskFullError(RetrainError):

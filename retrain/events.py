@@ -222,7 +222,7 @@ def event_fields(event: Any) -> dict[str, Any]:
         return dict(event.values)
     values = asdict(event)
     if isinstance(event, Started | Progress):  # most have few of them
-        return {name: value for name, value in values.items() if value not in (None, False)}
+        return {name: value for name, value in values.items() if value is not None and value is not False}
     if isinstance(event, Resumed):
         return {_RENAMED.get(name, name): value for name, value in values.items()}
     return values

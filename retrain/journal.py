@@ -108,7 +108,8 @@ class Journal:
             os.close(handle)
 
     def free_reserve(self) -> None:
-        (self.folder / RESERVE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.folder / RESERVE).unlink(missing_ok=True)
 
     @property
     def version(self) -> tuple[int, int]:
@@ -119,9 +120,15 @@ class Journal:
     def read(self) -> Iterator[Entry]:
         """The events so far; what is no whole line of ours is left out."""
         # The last line may end in the middle of a character. Not splitlines(): it ends a line at U+2028, too.
-        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            text = ""
+        except OSError as error:
+            logger.error("The journal can't be read (%s): %s", error.strerror, self.path)
+            text = ""
         for line in [*text.split("\n"), *list(self._unwritten)]:
-            with contextlib.suppress(json.JSONDecodeError):
+            with contextlib.suppress(ValueError, RecursionError):
                 if entry := Entry.parse(json.loads(line)):
                     yield entry
 

@@ -46,8 +46,11 @@ OUTCOMES = {
 # With these a run has reached its end. After any other a restart resumes what can be resumed.
 FINISHED = ("accepted", "rejected")
 
-# v{YYYYMMDD}_{HHMMSS}, UTC: versions of data sets and models sort by the time in their names.
-VERSION_TAG = re.compile(r"^v\d{8}_\d{6}$")
+# v{YYYYMMDD}_{HHMMSS}, UTC: versions of data sets and models sort by the time in their names. The inference
+# Space has the same pattern: what is no time of this millennium is somebody else's tag.
+VERSION_TAG = re.compile(
+    r"^v2\d{3}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])_([01]\d|2[0-3])[0-5]\d[0-5]\d\Z", re.ASCII
+)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def _quotas(cgroups: Path, membership: Path) -> list[float]:
         return []
     found = []
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         root = cgroups / "cpu" if "cpu" in controllers.split(",") else cgroups
         if controllers and root == cgroups:
             continue

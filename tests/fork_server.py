@@ -265,6 +265,9 @@ def become(request: Mapping[str, Any], files: Sequence[int]) -> None:
         signal.signal(signum, signal.SIG_IGN)
     sys.argv, sys.orig_argv = [*request["arguments"]], [sys.executable, *request["arguments"]]
     sys.modules["numpy"].random.seed()
+    # wandb has a folder from its import on, which the first process to end would remove.
+    media = sys.modules["wandb.sdk.data_types._private"].MEDIA_TMP
+    media.name = tempfile.mkdtemp(prefix="wandb-media")
 
 
 def run(arguments: Sequence[str]) -> None:

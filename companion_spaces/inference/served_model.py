@@ -23,7 +23,7 @@ BATCH_SIZE = 16  # texts of similar length: 64 long ones at once would take giga
 NOT_SERVED = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.h5", "*.msgpack", "*.onnx", "*.py", "checkpoint-*/*"]
 # v{YYYYMMDD}_{HHMMSS}, with a possible date and time
 VERSION_TAG = re.compile(
-    r"v\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])_([01]\d|2[0-3])[0-5]\d[0-5]\d", re.ASCII
+    r"v2\d{3}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])_([01]\d|2[0-3])[0-5]\d[0-5]\d", re.ASCII
 )
 
 log = logging.getLogger("inference")

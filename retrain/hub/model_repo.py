@@ -254,7 +254,10 @@ def next_version_tag(now: datetime, taken: Iterable[str | None]) -> str:
     newest = max((name for name in taken if name and VERSION_TAG.match(name)), default="")
     if tag > newest:
         return tag
-    following = datetime.strptime(newest, "v%Y%m%d_%H%M%S").replace(tzinfo=UTC) + timedelta(seconds=1)
+    try:
+        following = datetime.strptime(newest, "v%Y%m%d_%H%M%S").replace(tzinfo=UTC) + timedelta(seconds=1)
+    except ValueError:  # a day that the month does not have
+        following = datetime(int(newest[1:5]), int(newest[5:7]), 28, tzinfo=UTC) + timedelta(days=4)
     return f"{following:v%Y%m%d_%H%M%S}"
 
 

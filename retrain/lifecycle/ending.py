@@ -43,8 +43,8 @@ class Ending:
 
         An interrupted run has seconds: it makes its report last.
         """
-        self.journal.write_run_record()
         try:
+            self.journal.write_run_record()
             if not interrupted:
                 self._keep()
             self.say(self._send_to_all())
@@ -104,8 +104,11 @@ def pause_or_stay(
         return
     try:
         with interruptible():
-            journal.write(PauseFailed(space.repo_id, refused))
-            on_failure()
+            _record(journal, PauseFailed(space.repo_id, refused))
+            try:
+                on_failure()
+            except Exception:  # whatever it is, this process stays up
+                logger.exception("A bug kept the failed pause from being sent")
             while refused and not interrupted:
                 logger.info("This process stays up and tries again in %.0f s. Ctrl-C ends it.", again_seconds)
                 threading.Event().wait(again_seconds)
@@ -116,8 +119,7 @@ def pause_or_stay(
 
 def _pause(space: "Space", journal: Journal) -> str | None:
     """Pause, with its record before and after; returns why it failed."""
-    journal.write(Pausing(space.repo_id))
-    journal.write_run_record()
+    _record(journal, Pausing(space.repo_id))
     logger.info("Pausing %s", space.repo_id)
     try:
         space.pause()
@@ -125,6 +127,14 @@ def _pause(space: "Space", journal: Journal) -> str | None:
         reason = str(error) if isinstance(error, RetrainError) else f"{type(error).__name__}: {error}"
         logger.error("%s It is still billed: pause it by hand in its settings.", reason)
         return reason
-    journal.write(Paused(space.repo_id))
-    journal.write_run_record()
+    _record(journal, Paused(space.repo_id))
     return None
+
+
+def _record(journal: Journal, event: object) -> None:
+    """Write an event and run.json, if that can be done."""
+    try:
+        journal.write(event)
+        journal.write_run_record()
+    except Exception:  # whatever it is, the Space is paused
+        logger.exception("The end of the run could not be recorded")

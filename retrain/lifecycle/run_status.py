@@ -91,7 +91,11 @@ def _stages(record: RunRecord) -> list[dict[str, Any]]:
 
 def _progress(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
     """How far the last step that counts is, and the seconds left at the speed so far."""
-    counted = [entry for entry in entries if isinstance(entry.event, Progress) and entry.event.total]
+    counted = [
+        entry
+        for entry in entries
+        if isinstance(entry.event, Progress) and entry.event.total and entry.event.done is not None
+    ]
     if not counted:
         return None
     last = counted[-1]

@@ -42,10 +42,12 @@ def health(runs: Sequence[RunRecord]) -> Health:
 
 def training_minutes(run: RunRecord) -> float | None:
     """How long the stage "train" took."""
-    times = {stage.name: datetime.fromisoformat(stage.started_at) for stage in run.stages}
-    if "train" not in times or "evaluate" not in times:
+    began = {stage.name: stage.started_at for stage in run.stages}
+    try:
+        train, evaluate = (datetime.fromisoformat(began[name]) for name in ("train", "evaluate"))
+        return (evaluate - train).total_seconds() / 60
+    except (KeyError, ValueError, TypeError):  # it did not get as far, or somebody else wrote the record
         return None
-    return (times["evaluate"] - times["train"]).total_seconds() / 60
 
 
 def f1_macro_of(run: RunRecord) -> float | None:

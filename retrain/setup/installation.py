@@ -65,7 +65,10 @@ def installations(file: Path) -> list[dict[str, str]]:
     """
     if not file.is_file():
         raise SettingsError(f"{file} does not exist. Copy .env.example to it and fill it in.")
-    given = {name: value for name, value in dotenv_values(file, interpolate=False).items() if value}
+    try:
+        given = {name: value for name, value in dotenv_values(file, interpolate=False).items() if value}
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file} is not in UTF-8. Save it in that encoding.") from None
     variables = clean_environment(given)
     if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS):
         raise SettingsError(f"{file}: {', '.join(unknown)} is no setting. Correct the name or take it out.")

@@ -24,7 +24,7 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class AveragedWeights(TrainerCallback):
-    """Averages the weights of `model` after each step, and keeps the average beside each checkpoint.
+    """Averages the weights of `model` after each step.
 
     It is the mean of all weights until there are as many as the horizon, and an exponential average from then
     on: so it is free of the bias towards where it began, without a correction.
@@ -58,16 +58,11 @@ class AveragedWeights(TrainerCallback):
         with torch.no_grad():
             self.averaged.update_parameters(self.model)
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if not state.is_world_process_zero:
-            return
+    def save(self, folder: Path) -> None:
+        """Put the average beside the weights of a checkpoint that is being saved."""
         assert self.averaged is not None, "training has begun"
         weights = {name: weight.detach().cpu() for name, weight in self.averaged.module.named_parameters()}
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        save_file(weights, folder / f"{AVERAGED_WEIGHTS}.partial")
-        (folder / f"{AVERAGED_WEIGHTS}.partial").replace(folder / AVERAGED_WEIGHTS)
+        save_file(weights, folder / AVERAGED_WEIGHTS)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -83,8 +83,9 @@ def last_checkpoint(folder: Path) -> str | None:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    whole = [checkpoint for checkpoint in folder.glob("checkpoint-*") if is_whole(checkpoint)]
-    return str(max(whole, key=lambda each: int(each.name.rpartition("-")[2]))) if whole else None
+    steps = {each: each.name.removeprefix("checkpoint-") for each in folder.glob("checkpoint-*")}
+    whole = [each for each, step in steps.items() if step.isdecimal() and is_whole(each)]
+    return str(max(whole, key=lambda each: int(steps[each]))) if whole else None
 
 
 def take_over_checkpoint(run_folder: Path, folder: Path, journal: Journal) -> None:
@@ -92,8 +93,10 @@ def take_over_checkpoint(run_folder: Path, folder: Path, journal: Journal) -> No
     if (found := last_checkpoint(run_folder / "checkpoints")) is None:
         return
     copy = folder / Path(found).name
+    partial = folder / "partial"  # a copy that is cut short is no checkpoint
     try:
-        shutil.copytree(found, copy)
+        shutil.copytree(found, partial)
+        partial.rename(copy)
         # It was saved because it was the best so far, so the best checkpoint is now the copy.
         state = TrainerState.load_from_json(str(copy / TRAINER_STATE_NAME))
         state.best_model_checkpoint = str(copy)

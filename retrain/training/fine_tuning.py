@@ -27,7 +27,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from configs import TrainingSettings
-from retrain.errors import resource_errors
+from retrain.errors import DivergedError, resource_errors
 from retrain.records import TrainingSummary
 from retrain.training.averaging import AveragedWeights, load_weights
 from retrain.training.batching import collate_packed, packed
@@ -55,6 +55,9 @@ def fine_tune(
     On a few hundred validation rows two neighbouring macro F1 differ by a point by chance; the loss of the
     averaged weights falls evenly, so that it shows when more training does not help (docs/training.md).
     Checkpoints are kept below `folder`; training goes on from one that is there already, to the same end.
+
+    Raises:
+        DivergedError: no validation had a finite loss.
     """
     occurring = np.union1d(tokens_of(train_set), tokens_of(eval_set))
     alpha = class_weights(settings.focal_alpha, train_set["label"], model.config.num_labels)
@@ -75,8 +78,11 @@ def fine_tune(
         )
         trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
         trainer.train(resume_from_checkpoint=resume_from)
-        # Otherwise the run would release its last weights instead of its best.
-        assert trainer.state.best_model_checkpoint, "the best checkpoint was not found again"
+        if not trainer.state.best_model_checkpoint:
+            raise DivergedError(
+                "The training diverged: no validation had a finite loss. Lower LEARNING_RATE, and look at "
+                "FOCAL_ALPHA, FOCAL_GAMMA and the base checkpoint."
+            )
         load_weights(classifier, Path(trainer.state.best_model_checkpoint))
     return trainer
 

@@ -6,6 +6,7 @@ FL(p_t) = -α_t (1 - p_t)^γ log p_t.
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,6 +80,12 @@ class FocalLossTrainer(Trainer):
                 losses.append(super().training_step(model, part, num_items_in_batch))
         self.share = 1.0
         return torch.stack(losses).sum()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the weights, and their average before the Trainer removes the checkpoint before this one."""
+        super().save_model(output_dir, _internal_call)
+        if self.average and output_dir and self.args.should_save:
+            self.average.save(Path(output_dir))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validate the averaged weights, if there is an average."""

@@ -64,3 +64,24 @@ def test_a_rollback_is_for_one_label_set(
     file.write_text("\n".join(f"{name}={value}" for name, value in both.items()))
     assert run(["rollback", "--env-file", str(file)]) == 2
     assert "LABEL=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("label", ["typo", "urgency,typo", '"typo"'])
+def test_a_label_of_the_environment_that_the_file_does_not_have_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, label: str
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("\n".join(f"{name}={value}" for name, value in NEEDED.items()))
+    monkeypatch.setenv("LABEL", label)
+    assert run(["versions", "--env-file", str(file)]) == 2
+    assert f"LABEL=typo of the environment is not in {file}: urgency." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_an_env_file_that_is_not_in_utf_8_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("LABEL=urgency # é\n", encoding=encoding)
+    assert run(["check", str(file)]) == 2
+    assert "is not in UTF-8" in capsys.readouterr().err

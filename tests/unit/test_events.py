@@ -163,3 +163,8 @@ def test_what_is_no_event_of_ours_is_none(line: Any) -> None:
 def test_fields_of_a_later_version_are_left_out() -> None:
     line = {"time": TIME, "event": "stage", "name": "train", "of": "a later version"}
     assert Entry.parse(line) == Entry(TIME, Stage("train"))
+
+
+def test_a_zero_is_written_and_what_is_not_known_is_not() -> None:
+    line = Entry(TIME, Progress("train", 0, 10, 0.0)).as_json()
+    assert line == {"time": TIME, "event": "progress", "stage": "train", "done": 0, "total": 10, "loss": 0.0}

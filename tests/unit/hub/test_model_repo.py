@@ -26,8 +26,21 @@ NOW = datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC)
         (["v20251231_235959"], "v20260101_000000"),
         (["v20260228_235959", "v20250101_000000"], "v20260301_000000"),
         ([None, "verified-v20990101_000000", "v2", "v99999999_9999999"], "v20251231_235959"),
+        (
+            ["v20271301_000000", "v20269931_000000", "v99991231_235959", "v२०२७०१०१_००००००"],
+            "v20251231_235959",
+        ),
+        (["v20990230_120000"], "v20990304_000000"),
     ],
-    ids=["none taken", "older ones", "the same second", "a clock that was wrong", "other tags"],
+    ids=[
+        "none taken",
+        "older ones",
+        "the same second",
+        "a clock that was wrong",
+        "other tags",
+        "no times",
+        "a day that February does not have",
+    ],
 )
 def test_a_version_is_named_by_its_second_later_than_all_that_are_taken(
     taken: list[str | None], expected: str

@@ -223,3 +223,32 @@ def test_without_a_space_a_run_just_ends(journal: Journal) -> None:
     record = steps.ending(None).finish()
     assert (record.pausing, record.pause_failed) == (None, None)
     assert steps.taken == ["keep", "send", "say"]
+
+
+@pytest.mark.parametrize("damage", ["a folder", "a long number", "deep JSON"])
+def test_a_damaged_journal_does_not_keep_the_space_from_its_pause(tmp_path: Path, damage: str) -> None:
+    with LocalHub(tmp_path / "hub", USERS) as hub:
+        api = HfApi(endpoint=hub.url, token=CITY)
+        api.create_repo("city/retrain", repo_type="space", space_sdk="docker")
+        journal = Journal(tmp_path / "run")
+        journal.folder.mkdir()
+        if damage == "a folder":
+            journal.path.mkdir()
+        else:
+            journal.path.write_text("9" * 5000 if damage == "a long number" else "[" * 100_000)
+        Ending(journal, keep={}, send={}, space=Space(api, "city/retrain")).finish()
+        assert api.get_space_runtime("city/retrain").stage == "PAUSED"
+
+
+def test_an_error_while_the_failed_pause_is_sent_does_not_end_the_process(tmp_path: Path) -> None:
+    with LocalHub(tmp_path / "hub", USERS) as hub:
+        api = HfApi(endpoint=hub.url, token=CITY)
+        api.create_repo("city/retrain", repo_type="space", space_sdk="docker")
+        hub.faults.add(path="/pause", status=403, times=2)
+
+        def fail() -> None:
+            raise RuntimeError("can't start new thread")
+
+        space = Space(api, "city/retrain")
+        pause_or_stay(space, Journal.create(tmp_path / "run"), fail, again_seconds=0.05)
+        assert api.get_space_runtime("city/retrain").stage == "PAUSED"

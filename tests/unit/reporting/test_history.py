@@ -179,3 +179,9 @@ def test_the_table_has_a_line_for_each_run_the_newest_first_and_the_indicators()
         ["training", "time,", "median:", "30.0", "min"],
         ["in", "production", "since", "2026-01-01", "23:00:", "v1"],
     ]
+
+
+@pytest.mark.parametrize("times", [("soon", "later"), ("2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00")])
+def test_times_that_somebody_else_wrote_are_left_out(times: tuple[str, str]) -> None:
+    stages = tuple(StageBegun(name, at) for name, at in zip(("train", "evaluate"), times, strict=True))
+    assert health([replace(a_run("rejected"), stages=stages)]).training_minutes is None

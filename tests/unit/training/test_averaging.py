@@ -81,7 +81,7 @@ def test_an_average_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
     first = followed(arguments, [1.0, 3.0, 4.0], max_steps=20)
     (tmp_path / "checkpoint-3").mkdir()
     state, control = TrainerState(global_step=3, max_steps=20), TrainerControl()
-    first.on_save(arguments, state, control)
+    first.save(tmp_path / "checkpoint-3")
 
     model = OneWeight(4.0)
     again = AveragedWeights(model, str(tmp_path / "checkpoint-3"))
@@ -91,20 +91,9 @@ def test_an_average_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
     assert value_of(again) == value_of(whole)
 
 
-def test_a_process_that_does_not_save_checkpoints_saves_no_average(
-    arguments: TrainingArguments, tmp_path: Path
-) -> None:
-    average = followed(arguments, [1.0], max_steps=20)
-    (tmp_path / "checkpoint-1").mkdir()
-    other = TrainerState(global_step=1, max_steps=20, is_world_process_zero=False)
-    average.on_save(arguments, other, TrainerControl())
-    assert not list((tmp_path / "checkpoint-1").iterdir())
-
-
 def test_the_average_of_another_model_is_refused(arguments: TrainingArguments, tmp_path: Path) -> None:
     (tmp_path / "checkpoint-1").mkdir()
-    state = TrainerState(global_step=1, max_steps=20)
-    followed(arguments, [1.0], max_steps=20).on_save(arguments, state, TrainerControl())
+    followed(arguments, [1.0], max_steps=20).save(tmp_path / "checkpoint-1")
     assert [file.name for file in (tmp_path / "checkpoint-1").iterdir()] == [AVERAGED_WEIGHTS]
     with pytest.raises(SafetensorError, match="is not of this model"):
         load_weights(nn.Linear(1, 1), tmp_path / "checkpoint-1")

@@ -236,3 +236,9 @@ def test_a_machine_that_is_full_is_no_fault_of_the_checkpoint(
 ) -> None:
     with pytest.raises(raised), resource_errors(), loading_errors("MODEL_CHECKPOINT=city/base"):
         raise error
+
+
+def test_what_is_called_like_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    save(tmp_path, 5)
+    save(tmp_path, 7).rename(tmp_path / "checkpoint-old")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")

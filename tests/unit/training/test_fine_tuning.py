@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, EarlyStoppingCallback, PreTrainedModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerState,
+)
 from transformers.trainer_callback import PrinterCallback
 
 from configs import UrgencyConfig
+from retrain.errors import DivergedError
 from retrain.records import TrainingSummary
 from retrain.training.averaging import AVERAGED_WEIGHTS
+from retrain.training.checkpoint import last_checkpoint
 from retrain.training.fine_tuning import (
     class_weights,
     epochs_of,
@@ -233,3 +241,31 @@ def test_tokens_of_every_row_are_found(row: int) -> None:
     ids[row] = [0, 9, 7, 2]
     found = tokens_of(datasets.Dataset.from_dict({"input_ids": ids}))
     assert found.tolist() == [0, 2, 5, 7, 9]
+
+
+def test_a_kill_while_the_average_is_saved_leaves_the_checkpoint_before_it(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    class KilledInTheSecondSave(TrainerCallback):
+        """The average can't be written from the second epoch on: there is a folder in its place."""
+
+        def on_step_end(self, args: object, state: TrainerState, control: object, **_: object) -> None:
+            if state.global_step == 4:
+                (tmp_path / "checkpoint-4" / AVERAGED_WEIGHTS).mkdir(parents=True)
+
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
+    rows = datasets.Dataset.from_list(rows_of([9, 5, 7] * 4))
+    config = config_of(EVAL_STEPS="2", NUM_TRAIN_EPOCHS="3")
+    with pytest.raises(Exception, match="directory"):
+        fine_tune(model, rows, rows.select(range(6)), config, tmp_path, [KilledInTheSecondSave()])
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
+def test_a_training_without_any_finite_loss_is_an_expected_failure(checkpoint: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
+    torch.nn.init.constant_(model.classifier.out_proj.bias, float("nan"))
+    rows = datasets.Dataset.from_list(rows_of([9, 5, 7]))
+    with pytest.raises(DivergedError, match="Lower LEARNING_RATE"):
+        fine_tune(model, rows, rows, config_of(NUM_TRAIN_EPOCHS="1"), tmp_path)
