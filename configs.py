@@ -329,7 +329,7 @@ class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
 
 
 class UrgencyConfig(BaseConfig):
-    """LABEL=urgency, by the name that the mission gives it."""
+    """LABEL=urgency."""
 
     label: Literal["urgency"] = "urgency"
 

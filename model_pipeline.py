@@ -81,7 +81,7 @@ class GrievanceClassifier:
         CheckpointError: the checkpoint can't be loaded or is no XLM-R.
     """
 
-    def __init__(  # noqa: PLR0913 (the mission names these)
+    def __init__(  # noqa: PLR0913 (an interface that others use)
         self,
         model_checkpoint: str,
         num_labels: int,

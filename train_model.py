@@ -120,7 +120,7 @@ def end(
         say=partial(print_summary, redact),
         space=Space(api, config.retrain_space_id) if config.retrain_space_id else None,
     ).finish(interrupted=interrupted)
-    return str(record.outcome)
+    return record.outcome or "bug"  # a journal that can't be read has none
 
 
 def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
@@ -152,7 +152,7 @@ def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
     space = Space(connect(token), space_id) if token and space_id else None
     send = {"The notification": partial(notify_people, urls, journal, redact)}
     record = Ending(journal, keep={}, send=send, space=space).finish()
-    return OUTCOMES[str(record.outcome)].exit_code
+    return OUTCOMES[record.outcome or error.outcome].exit_code
 
 
 def run_apart(journal: Journal, environ: Mapping[str, str], module: str, *arguments: str) -> None:

@@ -35,7 +35,7 @@ from retrain.training.fine_tuning import fine_tune, predict, training_summary
 CASE = ("label", "rows", "split", "recipe")
 Result = Mapping[str, Any]
 NOWHERE = dict.fromkeys(("HF_TOKEN", "DATASET_REPO_ID", "HUB_MODEL_ID", "SPACE_REPO_ID"), "bench/mark")
-EVAL_STEPS, PATIENCE, EPOCHS = 50, 1, 3  # the mission's, for the plain recipe
+EVAL_STEPS, PATIENCE, EPOCHS = 50, 1, 3  # the job's defaults once, for the plain recipe
 
 
 def measure(label: str, rows: int, split: int, recipe: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class VersionFacts:
         return f"Auto-deploy: ΔF1 >= {self.settings['DECISION_THRESHOLD']:.4f}{first}"
 
     def metadata(self, version_tag: str) -> dict[str, Any]:
-        """The content of metadata.json: the mission's fields, and where the version comes from."""
+        """The content of metadata.json: what the version is, and where it comes from."""
         return {
             "model_name": self.model_id,
             "version_tag": version_tag,
