@@ -85,6 +85,8 @@ def pytest_configure_node(node: Any) -> None:
 LONGEST = (
     "test_an_api_that_hangs_is_inconclusive",
     "test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serves_again",
+    "test_a_release_that_the_earlier_program_left_half_done_is_finished",
+    "test_a_training_that_the_earlier_program_was_interrupted_in_is_begun_anew",
     "test_the_training_benchmark_compares_both_recipes_on_the_same_batches",
     "test_a_benchmark_runs_as_its_document_says",
     "test_a_run_that_is_killed_goes_on_at_the_restart_to_the_same_end",
