@@ -190,8 +190,6 @@ EVENTS: dict[str, type[Any]] = {
 NAMES = {kind: name for name, kind in EVENTS.items()}
 # These stand for whatever keys there are.
 _OPEN = (Environment, Inputs)
-# Python can't name a field "from".
-_RENAMED = {"run": "from"}
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,7 @@ def event_fields(event: Any) -> dict[str, Any]:
     if isinstance(event, Started | Progress):  # most have few of them
         return {name: value for name, value in values.items() if value is not None and value is not False}
     if isinstance(event, Resumed):
-        return {_RENAMED.get(name, name): value for name, value in values.items()}
+        return {"step": event.step, "from": event.run}  # Python can't name a field "from"
     return values
 
 
