@@ -23,13 +23,25 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 
 from configs import BaseConfig, GateSettings, TrainingSettings, get_config
 from load_dataset import Splits, load_splits
-from retrain.answers import answers_of_version, ask_live, canary_of, check_labels, score_released
+from retrain.answers import (
+    answers_of_version,
+    are_of_version,
+    ask_live,
+    canary_of,
+    check_labels,
+    score_released,
+)
 from retrain.connections import inference_space, live_model
 from retrain.errors import (
     resource_errors,
 )
 from retrain.evaluation.comparison import figures, pair_answers, save_comparison
-from retrain.evaluation.decision_gate import decide, first_release
+from retrain.evaluation.decision_gate import (
+    decide,
+    decide_first_release,
+    first_release_refused,
+    strange_answers,
+)
 from retrain.evaluation.mistakes import write_mistakes
 from retrain.evaluation.scores import compute_scores, reliability, stratified_sample, write_reports
 from retrain.events import Inputs, Notified, Reliability, Stage, Tracking
@@ -59,7 +71,7 @@ from retrain.release.rollback import Deployment
 from retrain.release.rollout import Canary, median_seconds
 from retrain.reporting.history import f1_alarm
 from retrain.reporting.tracking import Tracker
-from retrain.run import Run, earlier_runs, unchanged
+from retrain.run import Run, earlier_runs, given_up_before, unchanged
 from retrain.training.checkpoint import load_classifier, take_over_checkpoint
 from retrain.training.devices import environment, idle_gpu_warning, train_on_devices
 from retrain.training.fine_tuning import fine_tune, predict, training_summary
@@ -121,7 +133,9 @@ class GrievanceClassifier:
 
     def start_tracking(self, journal: Journal, settings: Mapping[str, Any]) -> Tracker:
         """Track on W&B, online if that can be had, and record where."""
-        self.tracker = Tracker(self.wandb_project_name, self.wandb_api_key, journal.folder, settings)
+        self.tracker = Tracker(
+            self.wandb_project_name, self.wandb_api_key, journal.folder, settings, redact=journal.redact
+        )
         if self.tracker.warning:
             journal.warn(self.tracker.warning)
         run_id = self.tracker.run and self.tracker.run.id
@@ -194,7 +208,7 @@ class GrievanceClassifier:
             check_labels(run.repo, config)
             deployment.finish_earlier_release(run.journal)
         elif not config.allow_first_release:
-            return first_release(run.repo.repo_id, allowed=False)  # now rather than after hours of training
+            return first_release_refused(run.repo.repo_id)  # now rather than after hours of training
 
         run.stage("train")
         train_set, eval_set, test_set = map(self.tokenize_dataset, (splits.train, splits.eval, splits.test))
@@ -208,11 +222,10 @@ class GrievanceClassifier:
 
         run.stage("compare")
         head = run.repo.head()  # what is compared with is what the release must stand on
-        allowed = config.allow_first_release
         verdict = (
             self.compare(run, splits.test, probabilities)
             if head.has_model
-            else first_release(run.repo.repo_id, allowed=allowed)
+            else self.judge_first_release(run, scores)
         )
         run.journal.write(verdict)
         run.tracker.log_verdict(verdict)
@@ -227,6 +240,7 @@ class GrievanceClassifier:
 
         run.stage("roll out")
         deployment.bring_into_service(release, facts.previous, canary, run.journal)
+        deployment.see_what_serves_now(release, run.journal)
         return verdict
 
     def canary_texts(self, test: datasets.Dataset) -> list[str]:
@@ -278,6 +292,10 @@ class GrievanceClassifier:
         comparison = pair_answers(
             list(self.label2id), config.compare_with, rows, asked, probabilities[rows], answers
         )
+        suspect = served or released
+        if config.compare_with == "api" and suspect and strange_answers(comparison):
+            confirmed = are_of_version(run, suspect.revision, test.select(rows), answers)
+            comparison = replace(comparison, confirmed=confirmed)
         rules = gate_rules(config, config.seed)
         with resource_errors():
             save_comparison(run.journal.folder / "comparison.parquet", comparison, rules)
@@ -292,6 +310,12 @@ class GrievanceClassifier:
             verdict = replace(verdict, warnings=(warning,))
         return verdict
 
+    def judge_first_release(self, run: Run, scores: Scores) -> Verdict:
+        """Let the gate decide where there is no model to compare with."""
+        if not run.config.allow_first_release:  # the model was removed while this one was trained
+            return first_release_refused(run.repo.repo_id)
+        return decide_first_release(run.repo.repo_id, scores, gate_rules(run.config, run.config.seed))
+
     def version_facts(
         self, run: Run, head: Head, scores: Scores, verdict: Verdict, dataset: DatasetInfo
     ) -> VersionFacts:
@@ -299,7 +323,7 @@ class GrievanceClassifier:
         repo, record, history = run.repo, run.journal.record(), run.repo.history()
         untagged = [Version(None, str(head.revision))] if head.has_model else []
         versions = [version for version, _ in history] or untagged
-        previous = next((each for each in versions if each.verified), next(iter(versions), None))
+        previous = next((each for each in versions if each.is_good), next(iter(versions), None))
         return VersionFacts(
             model_id=repo.repo_id,
             label=run.config.label,
@@ -343,7 +367,10 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
     classifier.revision = checkpoint_revision(api, config.model_checkpoint)
     inputs = config.inputs() | {"dataset": revision, "checkpoint": classifier.revision}
     journal.write(Inputs(inputs))
-    if config.skip_unchanged and (verdict := unchanged(inputs, earlier, journal)):
+    if config.skip_unchanged and (verdict := unchanged(inputs, earlier)):
+        return verdict
+    repo = ModelRepo(api, config.hub_model_id)
+    if verdict := given_up_before(inputs, repo):
         return verdict
     splits = load_splits(dataset, config.label2id, revision)
     journal.write(splits.info)
@@ -358,7 +385,7 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
         journal,
         tracker,
         api,
-        repo=ModelRepo(api, config.hub_model_id),
+        repo=repo,
         live=live,
         space=inference_space(space, live, restart, on_look=journal.alive),
         checkpoint_revision=classifier.revision,

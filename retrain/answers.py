@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 import datasets
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from configs import BaseConfig, TrainingSettings
@@ -12,7 +14,7 @@ from retrain.evaluation.comparison import answers_of
 from retrain.events import Progress
 from retrain.hub.model_repo import ModelRepo
 from retrain.records import Answer, Version
-from retrain.release.rollout import Canary
+from retrain.release.rollout import Canary, wrong_answer
 from retrain.run import Run
 from retrain.training.checkpoint import load_classifier
 from retrain.training.fine_tuning import predict
@@ -37,13 +39,27 @@ def score_released(run: Run, revision: str, test: datasets.Dataset) -> list[Answ
     Raises:
         ComparisonError: it can't be loaded, or has other labels.
     """
+    return answers_of(_probabilities(run, revision, test))
+
+
+def are_of_version(run: Run, revision: str, test: datasets.Dataset, answers: Sequence[Answer]) -> bool:
+    """Whether the API's answers to these rows are those that a released version gives here, in tolerance."""
+    try:
+        expected = _probabilities(run, revision, test).tolist()
+    except ComparisonError as error:
+        run.journal.warn(f"Whether the API's answers are those of its version can't be checked: {error}")
+        return False
+    return wrong_answer(Canary(test["grievance"], expected), answers) is None
+
+
+def _probabilities(run: Run, revision: str, test: datasets.Dataset) -> NDArray[np.float64]:
     config, heartbeat = run.config, Heartbeat(run.journal, "compare")
     try:
         model, tokenizer = load_released(run, revision)
     except (CheckpointError, HubError) as error:
         raise ComparisonError(f"The released model can't be scored here: {error}") from error
     rows = tokenize(tokenizer, test, config.max_length)
-    return answers_of(predict(model, rows, config.eval_batch_size, [heartbeat]))
+    return predict(model, rows, config.eval_batch_size, [heartbeat])
 
 
 def answers_of_version(run: Run, texts: list[str], version: Version) -> Canary:

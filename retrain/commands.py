@@ -112,7 +112,7 @@ def versions(env_file: FromFile = None) -> None:
     """List the versions on the Hub, and which one serves."""
     for config in _configs(env_file):
         _, repo, space = _connect(config)
-        served = space.served_version()
+        served = space.served().version
         print(f"{'version':<18} {'macro F1':>8}  {'released (UTC)':<20} {'data set':<44} notes")
         for version, metadata in repo.history(most=50):
             f1, data = _part(metadata, "eval_metrics").get("f1_macro"), _part(metadata, "dataset")
@@ -133,19 +133,32 @@ def versions(env_file: FromFile = None) -> None:
 def rollback(
     to: Annotated[
         str | None,
-        typer.Option(metavar="TAG", help="By default the version that the newest replaced."),
+        typer.Option(metavar="TAG", help="By default the version that served before the newest."),
     ] = None,
     env_file: FromFile = None,
 ) -> None:
     """Restore an earlier version, and see that it serves."""
-    from retrain.release.rollback import Deployment, any_answer, version_to_restore
+    from retrain.release.rollback import Deployment, any_answer, copies, left_behind, version_to_restore
 
     (config,) = _configs(env_file, "rollback is for one label set: put LABEL=… in front of the command.")
     _, repo, space = _connect(config)
     version = version_to_restore(repo, to)
+    name = version.tag or version.revision
+    served, newest = space.served().version, repo.newest()
+    if served and newest and served.revision == newest.revision and name in copies(repo, newest):
+        print(f"{space.space_id} serves {name} already: nothing was done.")
+        return
+    if given_up := left_behind(repo, version):
+        print(
+            f"This gives up {', '.join(str(each.tag) for each in given_up)}: no run will release a model of "
+            "the same data set, checkpoint and training settings again, until you go back to it with --to."
+        )
+    for each in given_up:
+        repo.mark("given-up-", each.tag, each.revision)
+    if version.given_up:
+        repo.unmark("given-up-", version.tag)
     deployment = Deployment(repo, space, any_answer, config.rollout_timeout_minutes)
     restored = deployment.roll_back(version, cause="by hand", on_state=print)
-    name = version.tag or version.revision
     print(f"{name} was restored as {restored.version_tag}, and {space.space_id} serves it.")
 
 

@@ -7,6 +7,7 @@ from configs import PlaceSettings
 from retrain.evaluation.live_model import LiveModel
 from retrain.hub.spaces import Space
 from retrain.records import Answer, SpaceState
+from retrain.redaction import Redactor
 from retrain.release.inference_space import InferenceSpace
 
 
@@ -15,7 +16,7 @@ def live_model(space: Space, settings: PlaceSettings) -> LiveModel:
     bearer = settings.api_token
     if bearer is None and space.is_private_at(settings.api_endpoint):
         bearer = settings.hf_token
-    return LiveModel(settings.api_endpoint, settings.label2id, bearer)
+    return LiveModel(settings.api_endpoint, settings.label2id, bearer, Redactor(settings.secrets))
 
 
 def inference_space(
@@ -29,7 +30,7 @@ def inference_space(
         space_id=space.repo_id,
         restart=restart,
         state=partial(_state, space, on_look),
-        served_version=live.served_version,
+        served=live.served,
         ask=partial(_ask_all, live),
     )
 

@@ -11,7 +11,8 @@
     ├── ComparisonError           the comparison could not be made, or no longer holds  (inconclusive)
     ├── ReleaseError              nothing, or not all of it, was published
     ├── RolloutError              published, but the inference Space does not serve it
-    └── RolledBackError           that, and the previous version serves again         (rolled_back)
+    │   └── NotTriedError         published, but the inference Space could not try it
+    └── RolledBackError           the first, and the previous version serves again    (rolled_back)
 
     Interrupted (no Exception)    a signal asked us to end
 
@@ -29,9 +30,13 @@ from pathlib import Path
 
 
 class RetrainError(Exception):
-    """An expected failure; its text is for people."""
+    """An expected failure; its text is for people. transient: it may pass by itself."""
 
     outcome = "failed"
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class SettingsError(RetrainError):
@@ -76,6 +81,10 @@ class ReleaseError(RetrainError):
 
 class RolloutError(RetrainError):
     """The inference Space does not serve the released version."""
+
+
+class NotTriedError(RolloutError):
+    """The released version could not be tried, for a reason that is not its own."""
 
 
 class RolledBackError(RetrainError):

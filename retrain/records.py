@@ -117,7 +117,8 @@ class Comparison:
 
     rows: their numbers in the test split; labels, candidate, live: class ids, places in label_names;
     *_confidence: the answer's probability, 0..1; latency: seconds a text took; errors: why there is no
-    answer; compared_with: "api" (the live API answered) or "hub" (the released model was scored here).
+    answer; compared_with: "api" (the live API answered) or "hub" (the released model was scored here);
+    confirmed: the API's answers are those that the released model gives here.
     """
 
     label_names: tuple[str, ...]
@@ -130,6 +131,7 @@ class Comparison:
     live_confidence: Sequence[float | None]
     latency: Sequence[float | None]
     errors: Sequence[str | None]
+    confirmed: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,11 @@ class Version:
     revision: str
     verified: bool = False
     given_up: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it has served, and nobody has gone back from it."""
+        return self.verified and not self.given_up
 
 
 @dataclass(frozen=True)
@@ -257,15 +264,26 @@ class Health:
 class SpaceState:
     """The stage of a Space as the Hub names it, and what that means for whoever waits for it.
 
-    coming: it will run without anybody's help; broken: it will not, without somebody's help.
+    coming: it will run without anybody's help; remedy: what somebody has to do before it runs; broken: its
+    program ended in an error, for which what it serves may be the cause; unknown: the Hub did not say.
     """
 
     stage: str
     coming: bool = False
+    remedy: str = ""
     broken: bool = False
+    unknown: bool = False
 
     def __str__(self) -> str:
         return self.stage
+
+
+@dataclass(frozen=True)
+class Served:
+    """What an API says of itself: the version it has loaded, or what it waits for before it can load one."""
+
+    version: Version | None = None
+    waiting_for: str | None = None
 
 
 @dataclass(frozen=True)

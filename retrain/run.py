@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs import BaseConfig
+from configs import BaseConfig, TrainingSettings
 from retrain.errors import RetrainError
 from retrain.evaluation.live_model import LiveModel
 from retrain.events import Stage
@@ -20,6 +20,10 @@ from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+
+# The settings that the weights depend on, beside the data set and the checkpoint.
+MODEL_INPUTS = ("LABEL", *(name.upper() for name in TrainingSettings.model_fields))
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,40 @@ def earlier_runs(api: "HfApi", config: BaseConfig, journal: Journal) -> list[Run
     return runs
 
 
-def unchanged(inputs: Mapping[str, Any], earlier: Sequence[RunRecord], journal: Journal) -> Verdict | None:
+def given_up_before(inputs: Mapping[str, Any], repo: ModelRepo) -> Verdict | None:
+    """The verdict of a run that would make a version again that was given up or rolled back."""
+    wanted = {name: inputs[name] for name in MODEL_INPUTS} | {
+        "dataset": inputs["dataset"],
+        "checkpoint": inputs["checkpoint"],
+    }
+    for version in repo.versions():
+        if version.given_up and model_inputs(repo.metadata(version.revision)) == wanted:
+            return Verdict(
+                "rejected",
+                (
+                    f"{version.tag} was made from the same data set, checkpoint and training settings, and "
+                    "was given up or rolled back: training would make the same model again. To serve it "
+                    f"after all: `python -m retrain rollback --to {version.tag}`.",
+                ),
+            )
+    return None
+
+
+def model_inputs(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights of a version depend on, from its metadata.json."""
+    settings, dataset = metadata.get("training_args"), metadata.get("dataset")
+    if not isinstance(settings, dict) or not isinstance(dataset, dict):  # somebody else's
+        return {}
+    return {name: settings.get(name) for name in MODEL_INPUTS} | {
+        "dataset": dataset.get("revision"),
+        "checkpoint": metadata.get("base_checkpoint_revision"),
+    }
+
+
+def unchanged(inputs: Mapping[str, Any], earlier: Sequence[RunRecord]) -> Verdict | None:
     """The verdict of a run that would only repeat the last finished one; None if it would not."""
     finished = last_finished(earlier)
     if finished is None or finished.inputs is None or finished.inputs.values != inputs:
-        return None
-    if inputs["checkpoint"] is None:
-        journal.warn("SKIP_UNCHANGED can't see whether a checkpoint in a folder has changed: it trains.")
         return None
     run = Path(str(finished.folder)).name
     return Verdict(

@@ -89,7 +89,12 @@ def save_comparison(file: Path, comparison: Comparison, rules: GateRules) -> Non
         for column, field in _NAMES.items()
     }
     columns |= {column: getattr(comparison, field) for column, field in _VALUES.items()}
-    about = {"label_names": names, "compared_with": comparison.compared_with, "rules": asdict(rules)}
+    about = {
+        "label_names": names,
+        "compared_with": comparison.compared_with,
+        "confirmed": comparison.confirmed,
+        "rules": asdict(rules),
+    }
     pq.write_table(pa.table(columns).replace_schema_metadata({"comparison": json.dumps(about)}), file)
 
 
@@ -110,7 +115,10 @@ def load_comparison(file: Path) -> tuple[Comparison, GateRules]:
         if None in columns["labels"] or None in columns["candidate"]:
             raise ValueError("a row lacks its label or the candidate's answer")
         comparison = Comparison(
-            label_names=tuple(about["label_names"]), compared_with=about["compared_with"], **columns
+            label_names=tuple(about["label_names"]),
+            compared_with=about["compared_with"],
+            confirmed=bool(about.get("confirmed")),  # files of earlier versions lack it
+            **columns,
         )
         return comparison, GateRules(**about["rules"])
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:

@@ -20,7 +20,7 @@ from retrain.evaluation.paired_statistics import (
     kappa,
     mcnemar_exact,
 )
-from retrain.records import Comparison, GateRules, RuleResult, Verdict
+from retrain.records import Comparison, GateRules, RuleResult, Scores, Verdict
 
 # With fewer rows of a class its recall means little: at 20, one row is 5 points.
 ROWS_TO_TELL_RECALL = 20
@@ -29,7 +29,10 @@ KAPPA_OF_A_MODEL, KAPPA_OF_A_GOOD_MODEL = 0.1, 0.5
 
 
 class Evidence(NamedTuple):
-    """A comparison's figures. Macro F1 is over the full label set; recalls and class_rows are by class id."""
+    """A comparison's figures. Macro F1 is over the full label set; recalls and class_rows are by class id.
+
+    confusion_candidate: (classes, classes), [label][answer].
+    """
 
     f1_candidate: float
     f1_live: float
@@ -39,6 +42,7 @@ class Evidence(NamedTuple):
     mcnemar_p: float
     only_candidate_right: int
     only_live_right: int
+    confusion_candidate: Counts
     recalls_candidate: Sequence[float]
     recalls_live: Sequence[float]
     class_rows: Sequence[int]
@@ -50,19 +54,14 @@ def decide(comparison: Comparison, rules: GateRules) -> Verdict:
     "inconclusive" if the rows allow no judgement: too few answers, a class without rows, or answers that no
     model would give.
     """
-    answered = [i for i, prediction in enumerate(comparison.live) if prediction is not None]
     failures = dict(Counter(error for error in comparison.errors if error).most_common())
-    labels, candidate, live = (
-        np.array([column[i] for i in answered], dtype=np.intp)
-        for column in (comparison.labels, comparison.candidate, comparison.live)
-    )
-    counts = joint_counts(labels, candidate, live, len(comparison.label_names))
+    counts = _counts(comparison)
     verdict = Verdict(
         outcome="inconclusive",
         reasons=(),
         compared_with=comparison.compared_with,
         rows_asked=len(comparison.rows),
-        rows_compared=len(answered),
+        rows_compared=int(counts.sum()),
         failures=failures,
     )
     if doubt := _doubt(comparison, counts, failures, rules):
@@ -77,7 +76,7 @@ def decide(comparison: Comparison, rules: GateRules) -> Verdict:
     results = tuple(_apply(rules, evidence, comparison.label_names))
     reasons = [*(result.reason for result in results), *_in_plain_words(evidence, rules)]
     if failures:
-        lost = len(comparison.rows) - len(answered)
+        lost = len(comparison.rows) - verdict.rows_compared
         reasons.append(f"{lost} rows were not answered and do not count: {_counted(failures)}.")
     return replace(
         verdict,
@@ -93,10 +92,8 @@ def decide(comparison: Comparison, rules: GateRules) -> Verdict:
     )
 
 
-def first_release(repo_id: str, *, allowed: bool) -> Verdict:
-    """The verdict if the model repository holds no model to compare with."""
-    if allowed:
-        return Verdict("accepted", (f"{repo_id} holds no model yet, and ALLOW_FIRST_RELEASE is set.",))
+def first_release_refused(repo_id: str) -> Verdict:
+    """The verdict if the model repository holds no model, and a first release is not allowed."""
     return Verdict(
         "inconclusive",
         (
@@ -104,6 +101,38 @@ def first_release(repo_id: str, *, allowed: bool) -> Verdict:
             "is the first release, set ALLOW_FIRST_RELEASE=true; otherwise check HUB_MODEL_ID and the token.",
         ),
     )
+
+
+def decide_first_release(repo_id: str, scores: Scores, rules: GateRules) -> Verdict:
+    """Judge a model that there is nothing to compare with, by its scores on the test set.
+
+    "rejected" if it has learnt nothing or is below the floor: the next model would be compared with it.
+    """
+    names = list(scores.per_class)
+    results = [*_learnt(np.array(scores.confusion), names), *_floor(rules, scores.f1_macro)]
+    reasons = [result.reason for result in results]
+    if all(result.passed for result in results):
+        there_is_none = f"{repo_id} holds no model yet, and ALLOW_FIRST_RELEASE is set."
+        return Verdict("accepted", (there_is_none, *reasons), rules=tuple(results))
+    remedy = (
+        "A first release must be better than that: add training rows, check their labels, or train longer."
+    )
+    return Verdict("rejected", (*reasons, remedy), rules=tuple(results))
+
+
+def strange_answers(comparison: Comparison) -> str | None:
+    """How the API's answers look as if no model had given them; None if they do not."""
+    return _api_fault(_counts(comparison).sum(axis=1), comparison.label_names)
+
+
+def _counts(comparison: Comparison) -> Counts:
+    """The joint counts of the rows that both answered."""
+    answered = [i for i, prediction in enumerate(comparison.live) if prediction is not None]
+    labels, candidate, live = (
+        np.array([column[i] for i in answered], dtype=np.intp)
+        for column in (comparison.labels, comparison.candidate, comparison.live)
+    )
+    return joint_counts(labels, candidate, live, len(comparison.label_names))
 
 
 def weigh(counts: Counts, rules: GateRules) -> Evidence:
@@ -126,6 +155,7 @@ def weigh(counts: Counts, rules: GateRules) -> Evidence:
         mcnemar_p=mcnemar_exact(only_candidate, only_live),
         only_candidate_right=only_candidate,
         only_live_right=only_live,
+        confusion_candidate=counts.sum(axis=2),
         recalls_candidate=(np.diagonal(counts.sum(axis=2)) / np.maximum(class_rows, 1)).tolist(),
         recalls_live=(np.diagonal(counts.sum(axis=1)) / np.maximum(class_rows, 1)).tolist(),
         class_rows=class_rows.tolist(),
@@ -146,7 +176,9 @@ def _doubt(comparison: Comparison, counts: Counts, failures: dict[str, int], rul
     empty = [name for name, rows in zip(names, counts.sum(axis=(1, 2)), strict=True) if not rows]
     if empty:
         return f"None of the {compared} rows that were answered is labelled {', '.join(empty)}."
-    return _api_fault(counts.sum(axis=1), names) if comparison.compared_with == "api" else None
+    if comparison.compared_with != "api" or comparison.confirmed:
+        return None  # a weak model that was released is a weak model, and no broken API
+    return strange_answers(comparison)
 
 
 def _counted(failures: dict[str, int]) -> str:
@@ -156,6 +188,8 @@ def _counted(failures: dict[str, int]) -> str:
 def _api_fault(confusion: Counts, names: Sequence[str]) -> str | None:
     """Why a confusion matrix (label, answer) can't be that of a released model; None if it can."""
     answers, rows = confusion.sum(axis=0), confusion.sum()
+    if not rows:
+        return None
     if answers.max() == rows:
         return f"The API answered {names[answers.argmax()]} to all of {rows} rows: that is no model's answer."
     as_said = kappa(confusion)
@@ -173,7 +207,8 @@ def _api_fault(confusion: Counts, names: Sequence[str]) -> str | None:
 def _apply(rules: GateRules, evidence: Evidence, names: Sequence[str]) -> list[RuleResult]:
     """The result of each rule that is set, and its reason."""
     better = evidence.delta > rules.threshold
-    results = [
+    results = _learnt(evidence.confusion_candidate, names)
+    results += [
         RuleResult(
             "DECISION_THRESHOLD",
             better,
@@ -192,19 +227,33 @@ def _apply(rules: GateRules, evidence: Evidence, names: Sequence[str]) -> list[R
                 f"{evidence.probability_of_gain:.3f}; at least {rules.confidence:.3f} is asked for.",
             )
         )
-    if rules.min_f1_macro is not None:
-        high = evidence.f1_candidate >= rules.min_f1_macro
-        results.append(
-            RuleResult(
-                "MIN_F1_MACRO",
-                high,
-                f"Its macro F1 of {evidence.f1_candidate:.4f} is {'not ' if high else ''}below the floor of "
-                f"{rules.min_f1_macro:.4f}.",
-            )
-        )
+    results += _floor(rules, evidence.f1_candidate)
     if rules.max_class_recall_drop is not None:
         results.append(_recall_rule(rules.max_class_recall_drop, evidence, names))
     return results
+
+
+def _learnt(confusion: Counts, names: Sequence[str]) -> list[RuleResult]:
+    """The failed rule of a candidate that has learnt nothing, by its (label, answer) counts; usually none."""
+    answers, agreement = confusion.sum(axis=0), kappa(confusion)
+    if answers.max() == confusion.sum():
+        reason = f"The new model answers {names[answers.argmax()]} to all rows: it has learnt nothing."
+    elif agreement < KAPPA_OF_A_MODEL:
+        reason = f"The new model is hardly better than chance (Cohen's kappa {agreement:.2f})."
+    else:
+        return []
+    return [RuleResult("better than chance", False, reason)]
+
+
+def _floor(rules: GateRules, f1_macro: float) -> list[RuleResult]:
+    if rules.min_f1_macro is None:
+        return []
+    high = f1_macro >= rules.min_f1_macro
+    reason = (
+        f"Its macro F1 of {f1_macro:.4f} is {'not ' if high else ''}below the floor of "
+        f"{rules.min_f1_macro:.4f}."
+    )
+    return [RuleResult("MIN_F1_MACRO", high, reason)]
 
 
 def _recall_rule(allowed: float, evidence: Evidence, names: Sequence[str]) -> RuleResult:

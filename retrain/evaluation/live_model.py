@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from pydantic import SecretStr
@@ -15,13 +15,14 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from retrain.errors import ComparisonError
-from retrain.records import Answer, SpaceState, Version
+from retrain.records import Answer, Served, SpaceState, Version
 
 BATCH_SIZE = 8  # small: if the API computes one request at a time, four of these wait for each other
 REQUESTS_AT_A_TIME = 4
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and without a byte of the answer
 LONGEST_RETRY_AFTER = 60  # seconds
 LONGEST_NAME = 100  # characters kept of the version that the API reports
+LOADING = 503  # the API's status while it has no model yet
 REFUSALS = (400, 413, 415, 422)  # how an API says that it does not accept such a body
 SECONDS_BETWEEN_LOOKS = 1.0
 # How far a text's confidence may differ alone and in a batch: padding and threads change the last digits.
@@ -41,8 +42,8 @@ class _RefusedError(Exception):
 class LiveModel:
     """The model behind an API: POST {"text": …} → {"label", "confidence", "scores"}, or lists of both.
 
-    endpoint: the URL that predictions are posted to; api_token: sent as a bearer token;
-    timeout: seconds to connect, and without a byte of the answer.
+    endpoint: the URL that predictions are posted to; api_token: sent as a bearer token; redact: masks
+    secrets in what the API says of itself; timeout: seconds to connect, and without a byte of the answer.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class LiveModel:
         endpoint: str,
         label2id: Mapping[str, int],
         api_token: SecretStr | None = None,
+        redact: Callable[[str], str] = str,
         timeout: tuple[float, float] = TIMEOUT,
     ) -> None:
-        self.endpoint, self.label2id, self.timeout = endpoint, label2id, timeout
+        self.endpoint, self.label2id, self.redact, self.timeout = endpoint, label2id, redact, timeout
         self.session = requests.Session()
         retry = Retry(
             total=3,
@@ -72,34 +74,49 @@ class LiveModel:
         self._takes_lists = threading.Event()
         self._takes_lists.set()
 
-    def served_version(self) -> Version | None:
-        """The version that the API reports as loaded (`GET /`); None if it reports none or fails."""
+    def served(self) -> Served:
+        """What the API says of itself (`GET /`): nothing if it fails."""
         try:
             about = self._look().json()
             revision, tag = about.get("model_revision"), about.get("model_version")
+            waiting_for = about.get("reason") if about.get("status") == "waiting" else None
         except (requests.RequestException, ValueError, AttributeError):
-            return None
-        return Version(tag and str(tag)[:LONGEST_NAME], str(revision)[:LONGEST_NAME]) if revision else None
+            return Served()
+        version = Version(tag and self._clean(tag), self._clean(revision)) if revision else None
+        return Served(version, waiting_for and self._clean(waiting_for))
 
     def wake(self, state: Callable[[], SpaceState], patience_minutes: float) -> None:
-        """Ask a Space that sleeps, starts or loads its model, until it is ready or time is up."""
+        """Ask a Space that sleeps, starts or loads its model, until it is ready or time is up.
+
+        Raises:
+            ComparisonError: it does not run, and will not before somebody does something about it.
+        """
         deadline = time.monotonic() + patience_minutes * 60
         while time.monotonic() < deadline:
-            now, loading = state(), self._is_loading()  # which is a request, too
-            if not now.coming and not loading:
+            now, status = state(), self._status()  # which is a request, too
+            if now.remedy and not 200 <= status < 300:
+                raise ComparisonError(
+                    f"The inference Space is {now}, so the live model can't be compared with. {now.remedy} "
+                    "Nothing was published."
+                )
+            if not now.coming and status != LOADING:
                 return
             logger.info("The inference Space is %s and not ready: waiting for it", now)
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
-    def _is_loading(self) -> bool:
-        """Whether the API says (503) that its model is still being loaded."""
+    def _status(self) -> int:
+        """The API's status; 0 without an answer."""
         try:
-            return self._look().status_code == 503
+            return self._look().status_code
         except requests.RequestException:
-            return False
+            return 0
 
     def _look(self) -> requests.Response:
-        return self.session.get(urljoin(self.endpoint, "/"), timeout=self.timeout)
+        return self.session.get(urljoin(self.endpoint, "/"), timeout=self.timeout, allow_redirects=False)
+
+    def _clean(self, said: object) -> str:
+        """What the API says, fit for a log and a page: bounded, masked, without control characters."""
+        return self.redact("".join(filter(str.isprintable, str(said)))[:LONGEST_NAME])
 
     def ask_one_version(
         self, texts: Sequence[str], *, failures_allowed: int, on_progress: Callable[[int], None]
@@ -112,9 +129,9 @@ class LiveModel:
             ComparisonError: it changed again.
         """
         for _ in range(2):
-            before = self.served_version()
+            before = self.served().version
             answers = self.ask(texts, failures_allowed=failures_allowed, on_progress=on_progress)
-            after = self.served_version()
+            after = self.served().version
             if before == after:
                 return answers, before
             logger.warning("The API changed from %s to %s while it was asked: once more", before, after)
@@ -206,13 +223,19 @@ class LiveModel:
 
     def _post(self, text: str | list[str]) -> list[Answer]:
         began = time.monotonic()
-        response = self.session.post(self.endpoint, json={"text": text}, timeout=self.timeout)
+        response = self.session.post(
+            self.endpoint, json={"text": text}, timeout=self.timeout, allow_redirects=False
+        )
+        if response.is_redirect:  # texts and the token go nowhere but to API_ENDPOINT
+            target = urlsplit(urljoin(self.endpoint, response.headers["Location"]))
+            where = self._clean(f"{target.scheme}://{target.netloc}{target.path}")
+            raise _RefusedError(f"redirected to {where}: set API_ENDPOINT to where it answers", by_kind=True)
         if not response.ok:
             raise _RefusedError(f"status {response.status_code}", by_kind=response.status_code in REFUSALS)
         try:
             body = response.json()
         except (json.JSONDecodeError, requests.JSONDecodeError):
-            kind = response.headers.get("Content-Type", "no content type").split(";")[0]
+            kind = self._clean(response.headers.get("Content-Type", "no content type").split(";")[0])
             raise _RefusedError(f"no JSON but {kind}") from None
         answers, expected = (body, len(text)) if isinstance(text, list) else ([body], 1)
         if not isinstance(answers, list) or len(answers) != expected:

@@ -116,27 +116,29 @@ def hub_errors(doing: str, repo_id: str, raised: type[RetrainError] = HubError) 
         yield
     except LocalEntryNotFoundError as error:  # the client looked into its cache, having got no answer
         raise raised(
-            f"Could not {doing} {repo_id}: the Hub can't be reached. Restart the run later."
+            f"Could not {doing} {repo_id}: the Hub can't be reached. Restart the run later.", transient=True
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         said = (error.server_message or "").splitlines()
+        transient = status == 429 or status >= 500
         if status in (401, 403):
             cause = (
                 "HF_TOKEN is not accepted or lacks the permission. Give it write access to this repository"
             )
         elif status == 404:
             cause = "it does not exist, or HF_TOKEN may not see it. Check the name and the token's scopes"
-        elif status == 429 or status >= 500:
+        elif transient:
             cause = "the Hub is overloaded or down, also after retries. Restart the run later"
         else:
             cause = "the Hub refused it"
         detail = f"status {status}" + (f": {said[0][:200]}" if said else "")
-        raise raised(f"Could not {doing} {repo_id}: {cause} ({detail}).") from error
+        raise raised(f"Could not {doing} {repo_id}: {cause} ({detail}).", transient=transient) from error
     except (httpx.TransportError, ConnectionError, TimeoutError) as error:
         raise raised(
             f"Could not {doing} {repo_id}: the Hub can't be reached or dropped the connection "
-            f"({type(error).__name__}). Check the network and the Hub's status, then restart."
+            f"({type(error).__name__}). Check the network and the Hub's status, then restart.",
+            transient=True,
         ) from error
     except HFValidationError as error:
         raise raised(f"Could not {doing} {repo_id}: {error}") from error

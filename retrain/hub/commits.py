@@ -1,8 +1,9 @@
 """One commit on a known head of a repository. After a lost answer it looks, and does not commit twice."""
 
 import time
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
@@ -20,13 +21,17 @@ Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
 @dataclass(frozen=True)
 class Commit:
-    """What to commit to main of a model repository. `signature`: a line by which to recognise the commit."""
+    """What to commit to main of a model repository.
+
+    signature: a line that no other commit has. Of two runs that release at the same moment both make the same
+    version tag, so a tag does not say whose commit it is.
+    """
 
     operations: Sequence[Operation]
     parent: str | None
     title: str
-    signature: str
     description: str = ""
+    signature: str = field(default_factory=lambda: f"Commit {uuid.uuid4().hex}")
 
 
 def make_commit(api: HfApi, repo_id: str, commit: Commit) -> str:
@@ -42,7 +47,7 @@ def make_commit(api: HfApi, repo_id: str, commit: Commit) -> str:
                 repo_id,
                 commit.operations,
                 commit_message=commit.title,
-                commit_description=f"{commit.signature}\n\n{commit.description}".strip(),
+                commit_description=f"{commit.description}\n\n{commit.signature}".strip(),
                 parent_commit=commit.parent,
             )
         return made.oid

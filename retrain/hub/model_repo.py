@@ -5,6 +5,7 @@ service, and given-up-TAG once it was found not to: a run may be killed between 
 Knows no model.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,6 +111,11 @@ class ModelRepo:
         except HubError as error:
             logger.warning("%s", error)
 
+    def unmark(self, kind: Literal["verified-", "given-up-"], tag: str | None) -> None:
+        """Remove a second tag."""
+        with hub_errors(f"unmark {tag} in", self.repo_id):
+            self._api.delete_tag(self.repo_id, tag=f"{kind}{tag}")
+
     def publish(self, folder: Path, head: str | None, facts: VersionFacts) -> Release:
         """Commit all of `folder` on top of `head`, and tag that commit with a free version tag.
 
@@ -132,7 +138,7 @@ class ModelRepo:
             (folder / CARD).write_text(facts.card(version_tag), encoding="utf-8")
             try:
                 operations = self._operations(folder, head)
-                commit = Commit(operations, head, facts.title, signature=f"Version {version_tag}")
+                commit = Commit(operations, head, facts.title, f"Version {version_tag}")
                 revision = make_commit(self._api, self.repo_id, commit)
             except ReleaseError as error:
                 raise ReleaseError(
@@ -156,13 +162,15 @@ class ModelRepo:
             ReleaseError: the commit or the tag could not be made.
         """
         name = version.tag or version.revision
-        version_tag, head = self.free_tag(), self.head().revision
+        version_tag, head, newest = self.free_tag(), self.head().revision, self.newest()
         metadata = self.metadata(version.revision) | {
             "version_tag": version_tag,
             "timestamp_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit_message": f"Restore {name}",
             "restored_from": name,
             "restored_because": cause,
+            "previous_version": newest and newest.tag,
+            "previous_revision": head,
         }
         card = self._card(version.revision).partition(OWN_BEGINS)[0]
         card = f"{card}{OWN_BEGINS}\n{self.own_card_sections(head)}\n"
@@ -176,7 +184,7 @@ class ModelRepo:
             *(CommitOperationDelete(file) for file in _stale(at_head, kept)),
             *(CommitOperationAdd(file, content.encode()) for file, content in written.items()),
         ]
-        commit = Commit(operations, head, f"Restore {name}", f"Version {version_tag}", description=cause)
+        commit = Commit(operations, head, f"Restore {name}", f"Version {version_tag}\n\n{cause}")
         try:
             revision = make_commit(self._api, self.repo_id, commit)
         except ComparisonError as error:
@@ -261,16 +269,30 @@ def next_version_tag(now: datetime, taken: Iterable[str | None]) -> str:
     return f"{following:v%Y%m%d_%H%M%S}"
 
 
-def checkpoint_revision(api: HfApi, checkpoint: str) -> str | None:
-    """The commit at main of the base checkpoint; None for a folder.
+def checkpoint_revision(api: HfApi, checkpoint: str) -> str:
+    """What the base checkpoint is: the commit at main of a repository, or a hash of a folder's files.
 
     Raises:
         CheckpointError: it is not there, or can't be read.
     """
-    if Path(checkpoint).is_dir():
-        return None
+    folder = Path(checkpoint)
+    if folder.is_dir():
+        return _digest(folder)
     with hub_errors("find MODEL_CHECKPOINT", checkpoint, CheckpointError):
-        return api.model_info(checkpoint).sha
+        return str(api.model_info(checkpoint).sha)
+
+
+def _digest(folder: Path) -> str:
+    """The SHA-256 of names and contents of what a model is loaded from."""
+    files = sorted(each for each in folder.iterdir() if any(map(each.match, LOADED)))
+    whole = hashlib.sha256()
+    try:
+        for file in files:
+            with file.open("rb") as handle:
+                whole.update(file.name.encode() + hashlib.file_digest(handle, "sha256").digest())
+    except OSError as error:
+        raise CheckpointError(f"MODEL_CHECKPOINT={folder} can't be read ({error.strerror}).") from error
+    return f"sha256:{whole.hexdigest()}"
 
 
 def download_checkpoint(api: HfApi, checkpoint: str, revision: str | None) -> Path:

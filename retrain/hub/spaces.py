@@ -12,7 +12,7 @@ from huggingface_hub._space_api import INTERMEDIATE_SPACE_STAGES  # not exported
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import httpx
 
-from retrain.errors import HubError, RolloutError
+from retrain.errors import HubError, NotTriedError
 from retrain.hub.client import hub_errors
 from retrain.records import SpaceState
 
@@ -21,9 +21,16 @@ ON_ITS_WAY = frozenset(INTERMEDIATE_SPACE_STAGES)
 AT_WORK = ON_ITS_WAY | {SpaceStage.RUNNING}
 # Somebody else is restarting or stopping the Space, or has done so.
 BEING_REPLACED = ON_ITS_WAY | {SpaceStage.PAUSED, SpaceStage.STOPPED, SpaceStage.DELETING}
-BROKEN = frozenset(
-    {SpaceStage.RUNTIME_ERROR, SpaceStage.BUILD_ERROR, SpaceStage.CONFIG_ERROR, SpaceStage.NO_APP_FILE}
-)
+# What somebody has to do before such a Space runs.
+REMEDIES: Mapping[str, str] = {
+    SpaceStage.PAUSED: "Restart it in its settings on the Hub.",
+    SpaceStage.STOPPED: "Restart it in its settings on the Hub.",
+    SpaceStage.DELETING: "It is being deleted: set SPACE_REPO_ID to another one.",
+    SpaceStage.RUNTIME_ERROR: "Read its container log on the Hub, mend the cause, and restart it.",
+    SpaceStage.BUILD_ERROR: "Read its build log on the Hub, mend the cause, and restart it.",
+    SpaceStage.CONFIG_ERROR: "Mend the front matter of its README.md.",
+    SpaceStage.NO_APP_FILE: "It has no program: `python -m retrain setup` uploads one.",
+}
 SLEEPING = "SLEEPING"  # the client does not know it; a request wakes such a Space
 
 logger = logging.getLogger(__name__)
@@ -50,8 +57,13 @@ class Space:
         try:
             stage = self.stage()
         except HubError as error:
-            return SpaceState(f"unknown: {error}")
-        return SpaceState(stage, coming=stage in ON_ITS_WAY or stage == SLEEPING, broken=stage in BROKEN)
+            return SpaceState(f"unknown: {error}", unknown=True)
+        return SpaceState(
+            stage,
+            coming=stage in ON_ITS_WAY or stage == SLEEPING,
+            remedy=REMEDIES.get(stage, ""),
+            broken=stage == SpaceStage.RUNTIME_ERROR,
+        )
 
     def pause(self) -> None:
         """Pause the Space; a lost answer is no failure if it is paused.
@@ -74,9 +86,9 @@ class Space:
         """Restart the Space. A lost answer is no failure: whether it restarted will be seen.
 
         Raises:
-            RolloutError: the Hub refused, also after retries.
+            NotTriedError: the Hub refused, also after retries.
         """
-        with hub_errors("restart the Space", self.repo_id, RolloutError):
+        with hub_errors("restart the Space", self.repo_id, NotTriedError):
             try:
                 self._api.restart_space(self.repo_id)
             except httpx.TransportError as error:

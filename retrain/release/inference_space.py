@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from retrain.records import Answer, SpaceState, Version
+from retrain.records import Answer, Served, SpaceState
 
 
 @dataclass(frozen=True)
 class InferenceSpace:
-    """The Space that serves: how to restart it, its state, the version it says it has loaded, its answers."""
+    """The Space that serves: how to restart it, its state, what it says of itself, its answers."""
 
     space_id: str
     restart: Callable[[], None]
     state: Callable[[], SpaceState]
-    served_version: Callable[[], Version | None]
+    served: Callable[[], Served]
     ask: Callable[[Sequence[str]], Sequence[Answer]]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrain.errors import ReleaseError, RetrainError, RolledBackError, RolloutError
+from retrain.errors import NotTriedError, ReleaseError, RetrainError, RolledBackError, RolloutError
 from retrain.events import Progress, Restored, Stage
 from retrain.journal import Journal
 from retrain.records import Release, Version
@@ -37,6 +37,7 @@ class Deployment:
 
         Raises:
             RolledBackError: the previous version serves again.
+            NotTriedError: it could not be tried, so that it is neither verified nor given up.
             RolloutError: none does, or not surely; the message says in which state everything is.
         """
 
@@ -45,6 +46,11 @@ class Deployment:
 
         try:
             self._roll_out(release, canary, on_state)
+        except NotTriedError as error:
+            raise NotTriedError(
+                f"{error} {release.version_tag} is published and was not tried, so it was not given up: "
+                f"{self.space.space_id} loads it at its next start, and the next run checks it."
+            ) from error
         except RolloutError as error:
             if previous is None:
                 raise RolloutError(f"{error} There is no version before it to go back to.") from error
@@ -85,6 +91,8 @@ class Deployment:
             release = tagged or Release(str(newest.tag), newest.revision, None, "")
             try:
                 self._roll_out(release, self.expected_of(newest))
+            except NotTriedError as error:
+                raise NotTriedError(f"{cut_short}, and it can't be finished now: {error}") from error
             except RolloutError as error:
                 cause = str(error)
             else:
@@ -92,7 +100,7 @@ class Deployment:
                 made = "its tag was made, and " if tagged else ""
                 journal.warn(f"{cut_short}: {made}the Space serves it now.")
                 return
-        last_good = next((version for version in earlier if version.verified), None)
+        last_good = next((version for version in earlier if version.is_good), None)
         if last_good is None:
             journal.warn(f"{cut_short}, and {cause}; no earlier version is known to have served.")
             return
@@ -102,6 +110,22 @@ class Deployment:
             f"{cut_short}, which does not come up ({cause}): {last_good.tag} was restored as "
             f"{restored.version_tag} and serves."
         )
+
+    def see_what_serves_now(self, release: Release, journal: Journal) -> None:
+        """Look at the end of a run whether its release is still the newest version; warn if it is not.
+
+        Raises:
+            RolledBackError: somebody has restored an earlier version.
+        """
+        newest = self.repo.newest()
+        if newest is None or newest.tag == release.version_tag:
+            return
+        if restored := self.repo.metadata(newest.revision).get("restored_from"):
+            raise RolledBackError(
+                f"{release.version_tag} came into service, but somebody has rolled it back since: "
+                f"{newest.tag} restores {restored}."
+            )
+        journal.warn(f"Another run has released {newest.tag} since, which replaces {release.version_tag}.")
 
     def roll_back(
         self, to: Version, *, cause: str, on_state: Callable[[str], None] = lambda state: None
@@ -135,9 +159,35 @@ class Deployment:
             hub += str(newest.tag) if newest else "none"
         except RetrainError as error:
             hub = f"{self.repo.repo_id} can't be read ({error})"
-        served = self.space.served_version()
+        served = self.space.served().version
         serves = (served.tag or served.revision) if served else "a version that it does not name"
         return f"Now {hub}; {self.space.space_id} is {self.space.state()} and serves {serves}."
+
+
+def copies(repo: "ModelRepo", version: Version) -> list[str | None]:
+    """The tag of a version, and those of the versions that it restores."""
+    versions = {each.tag: each for each in repo.versions()}
+    tags, current = [version.tag], version
+    while (origin := repo.metadata(current.revision).get("restored_from")) in versions and origin not in tags:
+        tags.append(origin)
+        current = versions[origin]
+    return tags
+
+
+def is_ours(repo: "ModelRepo", version: Version) -> bool:
+    """Whether a version was made by this program: its metadata.json says so."""
+    return repo.metadata(version.revision).get("version_tag") == version.tag
+
+
+def left_behind(repo: "ModelRepo", to: Version) -> list[Version]:
+    """The versions that going back to `to` gives up: all newer ones that are no copies of it."""
+    versions = repo.versions()
+    newer = [each for each in versions if str(each.tag) > to.tag] if to.tag else versions[:1]
+    return [
+        each
+        for each in newer
+        if not each.given_up and is_ours(repo, each) and to.tag not in copies(repo, each)
+    ]
 
 
 def any_answer(version: Version) -> Canary:
@@ -146,21 +196,25 @@ def any_answer(version: Version) -> Canary:
 
 
 def version_to_restore(repo: "ModelRepo", to: str | None) -> Version:
-    """The version with the tag or commit `to`; the one that the newest replaced, unless given.
+    """The version with the tag or commit `to`; unless given, the one that served before the newest.
 
     Raises:
         ReleaseError: there is no such version.
     """
     versions = {version.tag: version for version in repo.versions()}
     if to is None and versions:
-        newest = next(iter(versions.values()))
-        to = repo.metadata(newest.revision).get("previous_version")
-        if to is None:
+        newest, *earlier = versions.values()
+        same = copies(repo, newest)
+        good = [
+            each for each in earlier if not each.given_up and each.tag not in same and is_ours(repo, each)
+        ]
+        if not good:
             others = ", ".join(str(tag) for tag in versions if tag != newest.tag) or "there is no other one"
             raise ReleaseError(
-                f"{newest.tag} of {repo.repo_id} does not say which version it replaced. Choose one with "
+                f"No version of {repo.repo_id} is known to have served before {newest.tag}. Choose one with "
                 f"--to: {others}."
             )
+        return next((each for each in good if each.verified), good[0])
     chosen = versions.get(to)
     if chosen is None and to and re.fullmatch(r"[0-9a-f]{40}", to):
         chosen = Version(None, to)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from retrain.errors import RolloutError
+from retrain.errors import NotTriedError, RolloutError
 from retrain.records import Answer, Release
 from retrain.release.inference_space import InferenceSpace
 
@@ -80,18 +80,23 @@ def roll_out(
     proof by itself.
 
     Raises:
-        RolloutError: it could not be restarted, is broken, serves something else, or took too long.
+        NotTriedError: the Space could not be restarted, does not run, or could not load any version.
+        RolloutError: the version breaks the Space, answers wrongly, or did not come up in time.
     """
-    space.restart()
+    patience = timeout_minutes * 60
+    _restart(space, patience, on_state)
     began = time.monotonic()
-    last, first_stage, looks = "", None, 0
-    while time.monotonic() < began + timeout_minutes * 60:
-        now, served = space.state(), space.served_version()
+    last, first_stage, looks, tried = "", None, 0, True
+    while time.monotonic() < began + patience:
+        now, about = space.state(), space.served()
+        served = about.version
         first_stage = first_stage or now.stage
         state = f"stage {now}" + (f", serving {served.tag or served.revision[:12]}" if served else "")
+        state += f", waiting: {about.waiting_for}" if about.waiting_for else ""
         # Right after a restart the stage may still be that of before.
         is_news = now.stage != first_stage or time.monotonic() > began + SECONDS_OF_OLD_STAGE
-        hopeless = now.broken and is_news
+        hopeless = bool(now.remedy) and is_news
+        tried = not (about.waiting_for or now.unknown or (now.remedy and not now.broken))
         may_be_it = served.revision == release.revision if served else now.stage == "RUNNING"
         if may_be_it:
             answers = space.ask(canary.texts)
@@ -109,4 +114,21 @@ def roll_out(
         if looks >= LOOKS_TO_BELIEVE:
             break
         time.sleep(SECONDS_BETWEEN_LOOKS)
+    if not tried:
+        raise NotTriedError(f"{space.space_id} could not load {release.version_tag} (last seen: {last}).")
     raise RolloutError(f"{space.space_id} does not serve {release.version_tag} (last seen: {last}).")
+
+
+def _restart(space: InferenceSpace, patience: float, on_state: Callable[[str], None]) -> None:
+    """Restart the Space; for `patience` seconds again and again, if the Hub's refusal may pass by itself."""
+    deadline, said = time.monotonic() + patience, ""
+    while True:
+        try:
+            return space.restart()
+        except NotTriedError as error:
+            if not error.transient or time.monotonic() > deadline:
+                raise
+            if str(error) != said:
+                on_state(f"not restarted yet: {error}")
+            said = str(error)
+        time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from configs import id2urgency
+from retrain.evaluation.comparison import load_comparison
+from retrain.evaluation.decision_gate import decide
 from retrain.hub.model_repo import ModelRepo
+from retrain.training.checkpoint import load_classifier
 from tests.conftest import SOURCE, City, free_port
 
 HOLD = 50  # seconds, if it is not released: less than those after which the client gives up
@@ -108,19 +112,34 @@ def test_a_tag_that_somebody_has_taken_is_never_moved(served_city: City) -> None
     assert_whole(city, versions=3)
 
 
-def test_a_restart_that_is_refused_brings_the_previous_version_back_and_says_how_to_mend_it(
+def test_a_restart_that_is_refused_is_no_fault_of_the_version_and_the_next_run_finishes_it(
     served_city: City,
 ) -> None:
     city = served_city
-    (first,) = ModelRepo(city.api, "city/model").versions()
     city.hub.faults.add(method="POST", path="/spaces/city/inference/restart", status=403, times=None)
     run = city.run()
     assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
-    assert f"python -m retrain rollback --to {first.tag}" in run.output
-    assert "main of city/model is at" in run.output
+    assert "Could not restart the Space city/inference" in run.output
+    assert "was not tried, so it was not given up" in run.output
     newest = ModelRepo(city.api, "city/model").versions()[0]
-    assert weights(city, newest.revision) == weights(city, first.revision)
-    assert newest.revision == city.api.model_info("city/model").sha
+    assert newest.tag == run.record["release"]["version_tag"]
+    assert (newest.verified, newest.given_up) == (False, False)
+    city.hub.faults.clear()
+    run = city.run(NUM_TRAIN_EPOCHS="1", LEARNING_RATE="1e-6")
+    assert run.record["outcome"] == "rejected", run.output
+    assert_whole(city, versions=2)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_restart_that_is_refused_for_some_seconds_costs_no_release(served_city: City, status: int) -> None:
+    city = served_city
+    refused = city.hub.faults.add(
+        method="POST", path="/spaces/city/inference/restart", status=status, times=6
+    )
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (0, "accepted"), run.output
+    assert refused.hits == 6
+    assert_whole(city, versions=2)
 
 
 def serve_wrongly(city: City, rightly: set[str]) -> None:
@@ -325,3 +344,47 @@ def test_versions_are_listed_and_restored_by_hand(served_city: City) -> None:
     missing = by_hand(city, "rollback", "--to", "v20200101_000000")
     assert missing.returncode == 1
     assert "has no version v20200101_000000. It has: v" in missing.stderr
+
+
+def test_what_was_rolled_back_by_hand_is_not_released_again(served_city: City) -> None:
+    city = served_city
+    (first,) = ModelRepo(city.api, "city/model").versions()
+    run = city.run()
+    assert run.record["outcome"] == "accepted", run.output
+    bad = run.record["release"]["version_tag"]
+    told = by_hand(city, "rollback").stdout
+    assert f"This gives up {bad}: no run will release a model of the same data set" in told
+    again = by_hand(city, "rollback", "--to", str(first.tag))
+    assert (again.returncode, again.stdout) == (
+        0,
+        f"city/inference serves {first.tag} already: nothing was done.\n",
+    )
+    assert_whole(city, versions=3)
+
+    run = city.run(DECISION_THRESHOLD="0.0001", SEED="42")  # what the weights do not depend on
+    assert (run.exit_code, run.record["outcome"]) == (0, "rejected"), run.output
+    assert f"{bad} was made from the same data set, checkpoint and training settings" in run.output
+    assert "training" not in run.record, "nothing was trained for it"
+
+    assert by_hand(city, "rollback", "--to", bad).returncode == 0
+    run = city.run()
+    assert "training" in run.record, "it may be made again"
+
+
+def test_a_weak_model_that_was_released_is_a_weak_model_and_no_broken_api(
+    served_city: City, checkpoint: Path, tmp_path: Path
+) -> None:
+    """It answers one label to everything, through the API as here."""
+    city = served_city
+    weak = load_classifier(checkpoint, "the test's", id2urgency)
+    for part in weak:
+        part.save_pretrained(tmp_path / "weak")
+    pushed = city.api.upload_folder(folder_path=tmp_path / "weak", repo_id="city/model")
+    city.api.create_tag("city/model", tag="v20990101_000000", revision=pushed.oid)
+    city.api.restart_space("city/inference")
+    run = city.run(COMPARE_WITH="api")
+    assert run.record["verdict"]["f1_macro_live"] < 0.3
+    assert (run.exit_code, run.record["outcome"]) == (0, "accepted"), run.output
+    comparison, rules = load_comparison(run.folder / "comparison.parquet")
+    assert comparison.confirmed
+    assert decide(comparison, rules).outcome == "accepted"

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from retrain.evaluation.decision_gate import Evidence, decide, first_release, weigh
+from retrain.evaluation.decision_gate import (
+    Evidence,
+    decide,
+    decide_first_release,
+    first_release_refused,
+    strange_answers,
+    weigh,
+)
 from retrain.evaluation.paired_statistics import bootstrap_deltas, joint_counts
+from retrain.evaluation.scores import compute_scores
 from retrain.records import Comparison, GateRules, Verdict
 from tests.unit.evaluation.conftest import BETTER, LABELS, WORSE, noisy, rows_of
 
@@ -407,8 +415,72 @@ def test_causes_are_counted_the_most_frequent_first() -> None:
     assert [rule.name for rule in verdict.rules] == ["DECISION_THRESHOLD"]
 
 
-@pytest.mark.parametrize(("allowed", "outcome"), [(True, "accepted"), (False, "inconclusive")])
-def test_a_first_release_is_made_only_if_it_is_allowed(allowed: bool, outcome: str) -> None:
-    verdict = first_release("city/model", allowed=allowed)
+# --- a released model that is weak
+
+
+def test_a_weak_model_whose_answers_are_confirmed_is_compared_with() -> None:
+    always_normal = rows_of(LABELS, BETTER, [0] * 300)
+    assert decide(always_normal, GateRules()).outcome == "inconclusive"
+    assert decide(replace(always_normal, confirmed=True), GateRules()).outcome == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("live", "strange"),
+    [
+        ([0] * 300, True),
+        ([(label + 1) % 3 for label in BETTER], True),
+        (BETTER, False),
+        ([None] * 300, False),
+    ],
+    ids=["one label", "swapped labels", "a model's", "none"],
+)
+def test_answers_that_no_model_gives_are_strange(live: list[int | None], strange: bool) -> None:
+    assert bool(strange_answers(rows_of(LABELS, LABELS, live))) == strange
+
+
+# --- a candidate that has learnt nothing
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        ([1] * 300, "The new model answers URGENT to all rows: it has learnt nothing."),
+        (noisy(LABELS, 1.0, 5), "The new model is hardly better than chance (Cohen's kappa"),
+    ],
+)
+def test_a_candidate_that_has_learnt_nothing_is_rejected_though_the_live_model_is_worse(
+    candidate: list[int], said: str
+) -> None:
+    worse = [(label + 1) % 3 for label in LABELS]
+    verdict = decide(replace(rows_of(LABELS, candidate, [*worse]), confirmed=True), GateRules())
+    assert verdict.delta > 0.001
+    assert verdict.outcome == "rejected"
+    assert verdict.reasons[0].startswith(said)
+
+
+# --- the first release
+
+
+def test_a_first_release_that_is_not_allowed_says_how_it_would_be() -> None:
+    verdict = first_release_refused("city/model")
+    assert verdict.outcome == "inconclusive"
+    assert "ALLOW_FIRST_RELEASE=true" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("answers", "floor", "outcome", "said"),
+    [
+        (BETTER, None, "accepted", "ALLOW_FIRST_RELEASE is set"),
+        (BETTER, 0.5, "accepted", "is not below the floor of 0.5000"),
+        (BETTER, 0.999, "rejected", "is below the floor of 0.9990"),
+        ([0] * 300, None, "rejected", "The new model answers NORMAL to all rows: it has learnt nothing."),
+        (noisy(LABELS, 1.0, 5), None, "rejected", "hardly better than chance"),
+    ],
+)
+def test_a_first_release_must_have_learnt_something_and_reach_the_floor(
+    answers: list[int], floor: float | None, outcome: str, said: str
+) -> None:
+    scores = compute_scores(LABELS, answers, {0: "NORMAL", 1: "URGENT", 2: "HIGHLY URGENT"})
+    verdict = decide_first_release("city/model", scores, GateRules(min_f1_macro=floor))
     assert verdict.outcome == outcome
-    assert "ALLOW_FIRST_RELEASE" in verdict.reasons[0]
+    assert said in " ".join(verdict.reasons)

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from retrain.errors import ComparisonError
 from retrain.evaluation.live_model import LiveModel
-from retrain.records import Answer, SpaceState, Version
+from retrain.records import Answer, Served, SpaceState, Version
+from retrain.redaction import Redactor
 from tests.conftest import LABELS, LiveAPI
 
 LABEL2ID = {name: i for i, name in enumerate(LABELS)}
@@ -213,14 +214,14 @@ def test_the_token_goes_along_as_a_bearer(live_api: LiveAPI) -> None:
 
 def test_the_version_is_asked_for_where_the_api_tells_it(live_api: LiveAPI) -> None:
     model = LiveModel(live_api.url, LABEL2ID)
-    assert model.served_version() is None
+    assert model.served().version is None
     live_api.about = lambda: {"model_version": "v20250101_000000", "model_revision": "abc"}
-    assert model.served_version() == Version("v20250101_000000", "abc")
+    assert model.served().version == Version("v20250101_000000", "abc")
 
 
 def test_of_a_version_without_end_the_beginning_is_kept(live_api: LiveAPI) -> None:
     live_api.about = lambda: {"model_version": "v" * 100_000, "model_revision": "a" * 100_000}
-    assert LiveModel(live_api.url, LABEL2ID).served_version() == Version("v" * 100, "a" * 100)
+    assert LiveModel(live_api.url, LABEL2ID).served().version == Version("v" * 100, "a" * 100)
 
 
 def ask_one_version(api: LiveAPI) -> tuple[list[Answer], Version | None]:
@@ -441,11 +442,11 @@ def test_scores_are_those_of_every_class_or_none(
 )
 def test_a_version_is_told_by_its_revision(live_api: LiveAPI, about: Any, version: Version | None) -> None:
     live_api.about = lambda: about
-    assert LiveModel(live_api.url, LABEL2ID).served_version() == version
+    assert LiveModel(live_api.url, LABEL2ID).served().version == version
 
 
 def test_an_api_that_can_not_be_asked_serves_no_version() -> None:
-    assert LiveModel("nowhere://127.0.0.1/predict", LABEL2ID).served_version() is None
+    assert LiveModel("nowhere://127.0.0.1/predict", LABEL2ID).served().version is None
 
 
 @pytest.mark.parametrize(
@@ -487,3 +488,49 @@ def test_a_space_that_can_not_be_asked_is_not_taken_for_one_that_loads() -> None
     stages = iter([RUNNING])
     LiveModel("nowhere://127.0.0.1/predict", LABEL2ID).wake(lambda: next(stages), patience_minutes=1)
     assert next(stages, "asked once") == "asked once"
+
+
+@pytest.mark.parametrize("stage", ["PAUSED", "STOPPED", "RUNTIME_ERROR", "BUILD_ERROR"])
+def test_a_space_that_can_not_wake_is_not_waited_for(live_api: LiveAPI, stage: str) -> None:
+    live_api.about_status = lambda: 503
+    stuck = SpaceState(stage, remedy="Restart it.")
+    with pytest.raises(ComparisonError, match=rf"The inference Space is {stage}.* Restart it\."):
+        LiveModel(live_api.url, LABEL2ID).wake(lambda: stuck, patience_minutes=60)
+
+
+def test_an_api_that_answers_is_asked_whatever_the_stage_of_its_space(live_api: LiveAPI) -> None:
+    stages = iter([SpaceState("PAUSED", remedy="Restart it.")])
+    LiveModel(live_api.url, LABEL2ID).wake(lambda: next(stages), patience_minutes=1)
+    assert next(stages, "asked once") == "asked once"
+
+
+def test_what_an_api_waits_for_is_known_where_it_says_so(live_api: LiveAPI) -> None:
+    live_api.about = lambda: {"status": "waiting", "reason": "the Hub can't be reached"}
+    assert LiveModel(live_api.url, LABEL2ID).served() == Served(None, "the Hub can't be reached")
+    live_api.about = lambda: {"status": "starting", "reason": None}
+    assert LiveModel(live_api.url, LABEL2ID).served() == Served()
+
+
+def test_what_an_api_says_of_itself_is_cleaned_and_masked(live_api: LiveAPI) -> None:
+    said = "v1\r\n\x1b[31mERROR \u202eevil\u2066 sesame-sesame"
+    live_api.about = lambda: {
+        "model_version": said,
+        "model_revision": said,
+        "status": "waiting",
+        "reason": said,
+    }
+    clean = "v1[31mERROR evil [secret]"
+    model = LiveModel(live_api.url, LABEL2ID, redact=Redactor(["sesame-sesame"]))
+    assert model.served() == Served(Version(clean, clean), clean)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_texts_do_not_follow_a_redirect(live_api: LiveAPI, status: int) -> None:
+    """To http, to another host, or to a page to log in: neither the texts nor the token go there."""
+    elsewhere = LiveAPI()
+    elsewhere.answer = in_order
+    live_api.answer = lambda text: (status, {}, {"Location": f"{elsewhere.url}?secret=1"})
+    answers = ask(live_api, api_token=SecretStr("sesame"))
+    elsewhere.close()
+    assert elsewhere.asked == []
+    assert causes(answers) == {f"redirected to {elsewhere.url}: set API_ENDPOINT to where it answers"}

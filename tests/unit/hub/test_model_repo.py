@@ -11,7 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from rehearsal.local_hub import LocalHub
 from retrain.errors import ComparisonError, ReleaseError
 from retrain.hub.model_card import VersionFacts
-from retrain.hub.model_repo import ModelRepo, next_version_tag
+from retrain.hub.model_repo import ModelRepo, checkpoint_revision, next_version_tag
 from retrain.records import VERSION_TAG, DatasetInfo, Release, Scores, Verdict, Version
 from tests.conftest import CITY
 
@@ -237,3 +237,37 @@ def test_a_tag_that_is_taken_at_each_try_ends_the_release(hub: LocalHub, tmp_pat
     api = overtaken(hub, times=3)
     with pytest.raises(ReleaseError, match=r"somebody else took its tag 3 times"):
         release(ModelRepo(api, REPO), tmp_path / "new", api.theirs)
+
+
+# --- the base checkpoint
+
+
+def test_a_checkpoint_in_a_folder_is_known_by_what_it_holds(api: HfApi, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    before = checkpoint_revision(api, str(tmp_path))
+    (tmp_path / "notes.md").write_text("nothing is loaded from here")
+    assert checkpoint_revision(api, str(tmp_path)) == before
+    assert before.startswith("sha256:")
+    (tmp_path / "model.safetensors").write_bytes(b"0")
+    with_weights = checkpoint_revision(api, str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    assert len({before, with_weights, checkpoint_revision(api, str(tmp_path))}) == 3
+
+
+def test_a_checkpoint_of_the_hub_is_known_by_its_commit(api: HfApi) -> None:
+    api.create_repo(REPO)
+    assert checkpoint_revision(api, REPO) == api.model_info(REPO).sha
+
+
+def test_a_restored_version_says_what_it_replaced(api: HfApi) -> None:
+    api.create_repo(REPO)
+    for tag in (BY_HAND, "v20250103_000000"):
+        content = f'{{"version_tag": "{tag}"}}'.encode()
+        made = api.upload_file(path_or_fileobj=content, path_in_repo="metadata.json", repo_id=REPO)
+        api.create_tag(REPO, tag=tag, revision=made.oid)
+    repo = ModelRepo(api, REPO)
+    newest, oldest = repo.versions()
+    restored = repo.restore(oldest, "a test")
+    metadata = repo.metadata(restored.revision)
+    assert (metadata["restored_from"], metadata["previous_version"]) == (oldest.tag, newest.tag)
+    assert metadata["previous_revision"] == newest.revision

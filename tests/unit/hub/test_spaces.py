@@ -92,28 +92,28 @@ def space(api: HfApi) -> Space:
 
 
 @pytest.mark.parametrize(
-    ("stage", "coming", "broken", "replaced"),
+    ("stage", "coming", "stuck", "broken", "replaced"),
     [
-        ("RUNNING", False, False, False),
-        ("BUILDING", True, False, True),
-        ("APP_STARTING", True, False, True),
-        ("RUNNING_BUILDING", True, False, True),
-        ("RUNNING_APP_STARTING", True, False, True),
-        ("SLEEPING", True, False, False),
-        ("PAUSED", False, False, True),
-        ("STOPPED", False, False, True),
-        ("DELETING", False, False, True),
-        ("RUNTIME_ERROR", False, True, False),
-        ("BUILD_ERROR", False, True, False),
-        ("CONFIG_ERROR", False, True, False),
-        ("NO_APP_FILE", False, True, False),
+        ("RUNNING", False, False, False, False),
+        ("BUILDING", True, False, False, True),
+        ("APP_STARTING", True, False, False, True),
+        ("RUNNING_BUILDING", True, False, False, True),
+        ("RUNNING_APP_STARTING", True, False, False, True),
+        ("SLEEPING", True, False, False, False),
+        ("PAUSED", False, True, False, True),
+        ("STOPPED", False, True, False, True),
+        ("DELETING", False, True, False, True),
+        ("RUNTIME_ERROR", False, True, True, False),
+        ("BUILD_ERROR", False, True, False, False),
+        ("CONFIG_ERROR", False, True, False, False),
+        ("NO_APP_FILE", False, True, False, False),
     ],
 )
-def test_a_stage_has_a_meaning(stage: str, coming: bool, broken: bool, replaced: bool) -> None:
+def test_a_stage_has_a_meaning(stage: str, coming: bool, stuck: bool, broken: bool, replaced: bool) -> None:
     api = SimpleNamespace(get_space_runtime=lambda repo_id: SimpleNamespace(stage=stage))
     space = Space(api, "city/space")  # type: ignore[arg-type]
     state = space.state()
-    assert (state.stage, state.coming, state.broken) == (stage, coming, broken)
+    assert (state.stage, state.coming, bool(state.remedy), state.broken) == (stage, coming, stuck, broken)
     assert space.is_being_replaced() == replaced
 
 

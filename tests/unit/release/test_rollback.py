@@ -1,18 +1,19 @@
 """The way back: when it is taken, and when it is not; which version it leads to."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 
 from rehearsal.local_hub import LocalHub
-from retrain.errors import ReleaseError, RolloutError
+from retrain.errors import NotTriedError, ReleaseError, RolledBackError, RolloutError
 from retrain.hub.model_repo import ModelRepo
 from retrain.journal import Journal
-from retrain.records import Answer, Release, SpaceState, Version
+from retrain.records import Answer, Release, Served, SpaceState, Version
 from retrain.release.inference_space import InferenceSpace
-from retrain.release.rollback import Deployment, any_answer, version_to_restore
+from retrain.release.rollback import Deployment, any_answer, left_behind, version_to_restore
 from retrain.release.rollout import ANY_ANSWER
 from tests.conftest import CITY, USERS
 
@@ -47,7 +48,7 @@ def space(restarts: list[str]) -> InferenceSpace:
         "city/inference",
         restart=lambda: restarts.append("restarted"),
         state=lambda: SpaceState("RUNNING"),
-        served_version=lambda: Version(None, "0" * 40),
+        served=lambda: Served(Version(None, "0" * 40)),
         ask=lambda texts: [Answer(0) for _ in texts],
     )
 
@@ -63,8 +64,12 @@ def roll(repo: ModelRepo, journal: Journal, previous: Version | None, restarts: 
     return str(failed.value)
 
 
+def named(repo: ModelRepo, tag: str) -> Version:
+    return next(version for version in repo.versions() if version.tag == tag)
+
+
 def first_of(repo: ModelRepo) -> Version:
-    return next(version for version in repo.versions() if version.tag == FIRST)
+    return named(repo, FIRST)
 
 
 def test_a_version_that_somebody_else_has_released_meanwhile_is_not_rolled_back(
@@ -100,24 +105,88 @@ def test_a_way_back_that_fails_too_says_in_which_state_everything_is(repo: Model
 # --- which version
 
 
-def test_unless_one_is_named_the_version_that_the_newest_replaced_is_restored(repo: ModelRepo) -> None:
+def test_unless_one_is_named_the_version_that_served_before_the_newest_is_restored(repo: ModelRepo) -> None:
     first = first_of(repo)
     assert version_to_restore(repo, None) == first
     assert version_to_restore(repo, FIRST) == first
     assert version_to_restore(repo, "a" * 40) == Version(None, "a" * 40)
 
 
-def test_a_version_that_does_not_say_which_it_replaced_leaves_the_choice_to_people(
-    api: HfApi, repo: ModelRepo
-) -> None:
-    made = api.upload_file(path_or_fileobj=b"{}", path_in_repo="metadata.json", repo_id="city/model")
-    api.create_tag("city/model", tag=OTHERS, revision=made.oid)
+def test_it_is_not_one_that_was_given_up_nor_a_copy_of_the_newest(api: HfApi, repo: ModelRepo) -> None:
+    third = tagged(api, OTHERS)
+    repo.mark("given-up-", OTHERS, third)
+    repo.restore(named(repo, SECOND), "a test")
+    assert version_to_restore(repo, None).tag == FIRST
+    repo.mark("given-up-", FIRST, first_of(repo).revision)
     with pytest.raises(ReleaseError) as refused:
         version_to_restore(repo, None)
+    newest = repo.newest()
+    assert newest
     assert str(refused.value) == (
-        f"{OTHERS} of city/model does not say which version it replaced. Choose one with --to: "
-        f"{SECOND}, {FIRST}."
+        f"No version of city/model is known to have served before {newest.tag}. Choose one with --to: "
+        f"{OTHERS}, {SECOND}, {FIRST}."
     )
+
+
+def test_a_version_that_was_verified_comes_before_one_that_was_not(api: HfApi, repo: ModelRepo) -> None:
+    tagged(api, OTHERS)
+    repo.mark("verified-", FIRST, first_of(repo).revision)
+    assert version_to_restore(repo, None).tag == FIRST
+
+
+def test_going_back_gives_up_the_versions_that_it_skips(api: HfApi, repo: ModelRepo) -> None:
+    tagged(api, OTHERS)
+    restored = repo.restore(first_of(repo), "a test")
+    assert [each.tag for each in left_behind(repo, first_of(repo))] == [OTHERS, SECOND]
+    assert [each.tag for each in left_behind(repo, named(repo, SECOND))] == [restored.version_tag, OTHERS]
+    assert [each.tag for each in left_behind(repo, Version(None, "a" * 40))] == [restored.version_tag]
+
+
+def test_a_tag_that_is_not_ours_is_not_given_up(api: HfApi, repo: ModelRepo) -> None:
+    made = api.upload_file(path_or_fileobj=b"{}", path_in_repo="metadata.json", repo_id="city/model")
+    api.create_tag("city/model", tag=OTHERS, revision=made.oid)
+    assert [each.tag for each in left_behind(repo, first_of(repo))] == [SECOND]
+
+
+# --- what serves at the end of a run
+
+
+def test_a_run_that_was_rolled_back_before_its_end_says_so(
+    api: HfApi, repo: ModelRepo, tmp_path: Path
+) -> None:
+    release = Release(SECOND, named(repo, SECOND).revision, None, "")
+    deployment, journal = Deployment(repo, space([]), any_answer, 1), Journal.create(tmp_path / "run")
+    deployment.see_what_serves_now(release, journal)
+    assert journal.record().warnings == ()
+    restored = repo.restore(first_of(repo), "a test")
+    with pytest.raises(RolledBackError, match=f"{restored.version_tag} restores {FIRST}"):
+        deployment.see_what_serves_now(release, journal)
+
+
+def test_a_run_whose_release_was_replaced_before_its_end_warns(
+    api: HfApi, repo: ModelRepo, tmp_path: Path
+) -> None:
+    release = Release(SECOND, named(repo, SECOND).revision, None, "")
+    tagged(api, OTHERS)
+    journal = Journal.create(tmp_path / "run")
+    Deployment(repo, space([]), any_answer, 1).see_what_serves_now(release, journal)
+    (warning,) = journal.record().warnings
+    assert warning.message == f"Another run has released {OTHERS} since, which replaces {SECOND}."
+
+
+def test_a_release_that_could_not_be_tried_is_not_given_up(repo: ModelRepo, tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise NotTriedError("Could not restart the Space city/inference: status 403.")
+
+    second, journal = named(repo, SECOND), Journal.create(tmp_path / "run")
+    deployment = Deployment(repo, replace(space([]), restart=refuse), any_answer, 1)
+    release = Release(SECOND, second.revision, None, "")
+    with pytest.raises(NotTriedError, match="was not tried, so it was not given up"):
+        deployment.bring_into_service(release, first_of(repo), ANY_ANSWER, journal)
+    assert [(each.tag, each.given_up) for each in repo.versions()] == [(SECOND, False), (FIRST, False)]
+    with pytest.raises(NotTriedError, match="An earlier run was cut short in the release of"):
+        deployment.finish_earlier_release(journal)
+    assert [(each.tag, each.given_up) for each in repo.versions()] == [(SECOND, False), (FIRST, False)]
 
 
 def test_where_there_is_no_version_none_can_be_restored(api: HfApi) -> None:

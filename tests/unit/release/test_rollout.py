@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from retrain.errors import RolloutError
-from retrain.records import Answer, Release, SpaceState, Version
+from retrain.errors import NotTriedError, RolloutError
+from retrain.records import Answer, Release, Served, SpaceState, Version
 from retrain.release.inference_space import InferenceSpace
 from retrain.release.rollout import (
     ANY_ANSWER,
@@ -122,7 +122,9 @@ def test_the_time_of_a_text_is_the_median_of_those_that_were_answered(
 OLD, NEW = Version("v20250101_000000", "a" * 40), Version("v20250201_000000", "b" * 40)
 RELEASE = Release("v20250201_000000", NEW.revision, OLD.revision, "")
 RIGHT, WRONG, SILENT = Answer(1), Answer(0), Answer(error="status 503")
-Look = tuple[str, Version | None, Answer]
+# A stage; the version that is served, or what the Space waits for; its answer.
+Look = tuple[str, Version | str | None, Answer]
+FINE = ("RUNNING", "RUNNING_BUILDING", "APP_STARTING", "unknown")
 
 
 @dataclass
@@ -130,6 +132,7 @@ class Space:
     """A Space that shows one look after the other, and the last one for ever."""
 
     looks: list[Look]
+    refusals: list[NotTriedError] = field(default_factory=list)
     restarts: int = 0
     taken: int = 0
     asked: int = 0
@@ -142,23 +145,39 @@ class Space:
     def service(self) -> InferenceSpace:
         def restart() -> None:
             self.restarts += 1
+            if self.refusals:
+                raise self.refusals.pop(0)
 
         def state() -> SpaceState:
             self.taken += 1
-            return SpaceState(self.now[0], broken=self.now[0].endswith("ERROR"))
+            stage = self.now[0]
+            return SpaceState(
+                stage,
+                remedy="" if stage in FINE else "Mend it.",
+                broken=stage == "RUNTIME_ERROR",
+                unknown=stage == "unknown",
+            )
 
         def ask(texts: Sequence[str]) -> list[Answer]:
             self.asked += 1
             return [self.now[2] for _ in texts]
 
-        return InferenceSpace("city/inference", restart, state, lambda: self.now[1], ask)
+        def served() -> Served:
+            said = self.now[1]
+            return Served(None, said) if isinstance(said, str) else Served(said)
+
+        return InferenceSpace("city/inference", restart, state, served, ask)
 
 
-def rolled_out(looks: list[Look], minutes: float, expected: Canary) -> tuple[Space, str]:
+def rolled_out(
+    looks: list[Look], minutes: float, expected: Canary, refusals: Sequence[NotTriedError] = ()
+) -> tuple[Space, str]:
     """The Space afterwards, and the error; all of them wait at the same time, a second between two looks."""
-    space = Space(looks)
+    space = Space(looks, [*refusals])
     try:
         roll_out(space.service(), RELEASE, expected, timeout_minutes=minutes, on_state=space.states.append)
+    except NotTriedError as error:
+        return space, f"not tried: {error}"
     except RolloutError as error:
         return space, str(error)
     return space, ""
@@ -167,6 +186,7 @@ def rolled_out(looks: list[Look], minutes: float, expected: Canary) -> tuple[Spa
 SERVED, BROKEN = ("RUNNING", NEW, RIGHT), ("RUNTIME_ERROR", None, SILENT)
 AS_BEFORE, WRONGLY = ("RUNNING", OLD, RIGHT), ("RUNNING", NEW, WRONG)
 NEVER = "city/inference does not serve v20250201_000000 (last seen: "
+NOT_TRIED = "not tried: city/inference could not load v20250201_000000 (last seen: "
 # Looks, minutes; how many looks were taken, and what was said in the end.
 ROLLOUTS: dict[str, tuple[list[Look], float, int, str]] = {
     "the released revision with right answers is proof": ([SERVED], 1, 1, ""),
@@ -212,6 +232,37 @@ ROLLOUTS: dict[str, tuple[list[Look], float, int, str]] = {
         1,
         NEVER + "stage RUNNING, serving v20250101_000000).",
     ),
+    "a Space that somebody paused has not tried the version": (
+        [AS_BEFORE, ("PAUSED", None, SILENT)],
+        1,
+        6,
+        NOT_TRIED + "stage PAUSED).",
+    ),
+    "a Space that can't be built has not tried it": (
+        [AS_BEFORE, ("BUILD_ERROR", None, SILENT)],
+        1,
+        6,
+        NOT_TRIED + "stage BUILD_ERROR).",
+    ),
+    "a Space that waits for the Hub has not tried it": (
+        [("RUNNING", "the Hub can't be reached", SILENT)],
+        0.01,
+        1,
+        NOT_TRIED + "stage RUNNING, waiting: the Hub can't be reached, but 1 of 1 test texts are not "
+        "answered: status 503).",
+    ),
+    "a Space that waited for the Hub and came up serves it": (
+        [("RUNNING", "the Hub can't be reached", SILENT)] * 6 + [SERVED],
+        1,
+        7,
+        "",
+    ),
+    "a Space of which the Hub says nothing has not tried it": (
+        [("unknown", None, SILENT)],
+        0.01,
+        1,
+        NOT_TRIED + "stage unknown).",
+    ),
     "a revision without a tag is told by its beginning": (
         [("RUNNING", Version(None, "c" * 40), RIGHT)],
         0.01,
@@ -235,6 +286,20 @@ def test_a_rollout_ends_as_its_looks_say(name: str, rollouts: dict[str, Future[t
     _, _, looks, said = ROLLOUTS[name]
     space, error = rollouts[name].result()
     assert (space.restarts, space.taken, error) == (1, looks, said)
+
+
+def test_a_restart_that_is_refused_for_a_while_is_tried_again() -> None:
+    refusals = [NotTriedError(f"status {status}", transient=True) for status in (500, 503, 503)]
+    space, error = rolled_out([SERVED], 1, canary(SURE), refusals)
+    assert (space.restarts, error) == (4, "")
+    assert space.states[:2] == ["not restarted yet: status 500", "not restarted yet: status 503"]
+
+
+@pytest.mark.parametrize(("transient", "minutes"), [(False, 1.0), (True, 0.0)], ids=["for good", "too long"])
+def test_a_restart_that_is_refused_is_no_fault_of_the_version(transient: bool, minutes: float) -> None:
+    refusals = [NotTriedError("status 403", transient=transient)]
+    space, error = rolled_out([SERVED], minutes, canary(SURE), refusals)
+    assert (space.restarts, space.taken, error) == (1, 0, "not tried: status 403")
 
 
 def test_a_state_is_told_when_it_changes(rollouts: dict[str, Future[tuple[Space, str]]]) -> None:
