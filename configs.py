@@ -7,11 +7,11 @@ import io
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -46,14 +46,19 @@ id2department = {i: name for name, i in department2id.items()}
 # The label sets by name. A further one needs only a line here, or LABELS and no code.
 LABEL_SETS = {"urgency": urgency2id, "department": department2id}
 MAX_LABELS = 100
+SHORT_SECRET = 8  # characters
+
+
+_NAMES_A_SECRET = re.compile(r"(?i)token|key|secret|pass|auth|credential|\bsig")
 
 
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("should be a full URL such as https://owner-space.hf.space/predict")
-    if parts.username or parts.password:
-        raise ValueError("should not hold a password; put it into API_TOKEN")
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if parts.username or parts.password or any(map(_NAMES_A_SECRET.search, names)):
+        raise ValueError("should not hold a password or token; put it into API_TOKEN")
     return value
 
 
@@ -108,6 +113,12 @@ class Settings(BaseSettings):
         """
         source: Any = {"environ": variables}
         return cls(**source)
+
+    @property
+    def secrets(self) -> list[str]:
+        """The plain values that must be masked wherever text leaves the process."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
     @classmethod
     def settings_customise_sources(
@@ -305,10 +316,16 @@ class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
 
     @property
     def secrets(self) -> list[str]:
-        """The plain values that must be masked wherever text leaves the process."""
-        values = (getattr(self, name) for name in type(self).model_fields)
-        plain = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        return plain + split_urls(self.notify_urls)
+        return super().secrets + split_urls(self.notify_urls)
+
+    def short_secrets(self) -> list[str]:
+        """The variables whose secrets are so short that they may stand in the text of a log by chance."""
+        named = {name: getattr(self, name) for name in self.secret_names()}
+        return sorted(
+            name.upper()
+            for name, value in named.items()
+            if value is not None and len(value.get_secret_value()) < SHORT_SECRET
+        )
 
     @classmethod
     def secret_names(cls) -> set[str]:
@@ -367,10 +384,25 @@ def get_config(environ: Mapping[str, str] | None = None) -> BaseConfig:
     """
     variables = clean_environment(os.environ if environ is None else environ)
     chosen = _CONFIGS.get(variables.get("LABEL", ""), BaseConfig)
+    faults = [
+        f"{name}={variables[name]!r}: is SPACE_REPO_ID, too. The Space that retrains is paused at the end, "
+        "and the one that serves must not be: it needs a Space of its own."
+        for name in in_both_roles(variables)
+    ]
     try:
-        return chosen.read(variables)
+        config = chosen.read(variables)
     except ValidationError as error:
-        raise SettingsError(_explain(error, chosen, variables)) from None
+        faults = [*_explain(error, chosen, variables), *faults]
+    if faults:
+        raise SettingsError("\n  ".join(["The settings can't be used; nothing was started.", *faults]))
+    return config
+
+
+def in_both_roles(variables: Mapping[str, str]) -> list[str]:
+    """The variables that name the Space of the job, and name the Space that serves."""
+    serving = variables.get("SPACE_REPO_ID", "").casefold()
+    names = ("RETRAIN_SPACE_ID", "SPACE_ID")
+    return [name for name in names if serving and variables.get(name, "").casefold() == serving]
 
 
 def split_urls(urls: SecretStr | str | None) -> list[str]:
@@ -383,14 +415,16 @@ def _is_secret(field: FieldInfo) -> bool:
     return "SecretStr" in str(field.annotation)
 
 
-def _explain(error: ValidationError, config_class: type[BaseConfig], given: Mapping[str, str]) -> str:
-    lines = ["The settings can't be used; nothing was started."]
+def _explain(
+    error: ValidationError, config_class: type[BaseConfig], given: Mapping[str, str]
+) -> Iterator[str]:
+    """A line for each fault."""
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0]).lower()
         field = config_class.model_fields[name]
         about = f" ({field.description})" if field.description else ""
         if fault["type"] == "missing":
-            lines.append(f"  {name.upper()} is missing{about}. Set it as a variable or secret of the Space.")
+            yield f"{name.upper()} is missing{about}. Set it as a variable or secret of the Space."
             continue
         what = fault["msg"].removeprefix("Value error, ")
         if "pattern" in fault["type"]:
@@ -398,7 +432,6 @@ def _explain(error: ValidationError, config_class: type[BaseConfig], given: Mapp
         variable = name.upper()
         if name == "retrain_space_id" and variable not in given:
             variable = "SPACE_ID"
-        value = re.sub(r"(?<=://)[^/\s]*@", "[secret]@", given.get(variable, ""))
+        value = re.sub(r"(?<=://)[^/\s]*(?=@)|(?<=\?)\S+", "[secret]", given.get(variable, ""))
         shown = "" if _is_secret(field) else f"={value[:80]!r}"
-        lines.append(f"  {variable}{shown}: {what[0].lower() + what[1:]}{about}.")
-    return "\n".join(lines)
+        yield f"{variable}{shown}: {what[0].lower() + what[1:]}{about}."

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs import BaseConfig, clean_environment, get_config, split_urls
+from configs import BaseConfig, clean_environment, get_config, in_both_roles, split_urls
 from retrain.errors import Interrupted, SettingsError, bug_reason
 from retrain.events import Archived, Ended, Started
 from retrain.journal import Journal
@@ -90,6 +90,11 @@ def begin(journal: Journal, config: BaseConfig, environ: Mapping[str, str]) -> N
     for name, value in settings.items():
         source = "environment" if name in environ else "default"
         logger.info("%s = %s (%s)", name, value, source)
+    for name in config.short_secrets():
+        journal.warn(
+            f"{name} is shorter than 8 characters: a guess finds it, and masking it hides words of the "
+            "log. Make a longer one."
+        )
     if urls := split_urls(config.notify_urls):
         from retrain.reporting.notification import warnings_before
 
@@ -119,6 +124,7 @@ def end(
         },
         say=partial(print_summary, redact),
         space=Space(api, config.retrain_space_id) if config.retrain_space_id else None,
+        inside=is_inside(config.retrain_space_id, environ),
     ).finish(interrupted=interrupted)
     return record.outcome or "bug"  # a journal that can't be read has none
 
@@ -149,10 +155,18 @@ def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
     from retrain.lifecycle.ending import Ending
 
     space_id = variables.get("RETRAIN_SPACE_ID") or variables.get("SPACE_ID")
+    if in_both_roles(variables):
+        space_id = None  # it is the Space that serves citizens
     space = Space(connect(token), space_id) if token and space_id else None
     send = {"The notification": partial(notify_people, urls, journal, redact)}
-    record = Ending(journal, keep={}, send=send, space=space).finish()
+    inside = is_inside(space_id, variables)
+    record = Ending(journal, keep={}, send=send, space=space, inside=inside).finish()
     return OUTCOMES[record.outcome or error.outcome].exit_code
+
+
+def is_inside(space_id: str | None, environ: Mapping[str, str]) -> bool:
+    """Whether this process runs in that Space: the platform sets SPACE_ID there."""
+    return bool(space_id) and environ.get("SPACE_ID", "").casefold() == str(space_id).casefold()
 
 
 def run_apart(journal: Journal, environ: Mapping[str, str], module: str, *arguments: str) -> None:

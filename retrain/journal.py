@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from retrain.events import Alive, Entry, Warned
+from retrain.redaction import masked
 from retrain.run_record import RunRecord, run_record
 
 # Reserved at the start, and freed when the disk is full, so that the end of the run can still be written.
 RESERVE_BYTES, RESERVE = 256 * 1024, "ballast"
 ALIVE_SECONDS = 60.0
+# Keys with words of ours for values: a secret such as "rejected" must not break the record.
+OWN_WORDS = ("event", "time", "outcome")
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ class Journal:
     def __init__(self, folder: Path, redact: Callable[[str], str] = str) -> None:
         self.folder = folder
         self.path = folder / "events.jsonl"
-        self._redact = redact
+        self.redact = redact
         self._unwritten: list[str] = []
         self._writing = threading.Lock()
         self._written_at = time.monotonic()
@@ -58,7 +61,7 @@ class Journal:
         """Record that an event (one of `events.EVENTS`) happened, now."""
         entry = Entry(datetime.now(UTC).isoformat(timespec="milliseconds"), event)
         plain = json.loads(json.dumps(entry.as_json(), default=_plain))
-        line = json.dumps(_masked(plain, self._redact), ensure_ascii=False)
+        line = json.dumps(masked(plain, self.redact, OWN_WORDS), ensure_ascii=False)
         # Half a surrogate pair, as JSON from elsewhere may hold, can be written by nobody who reads this.
         line = line.encode(errors="replace").decode() + "\n"
         with self._writing:
@@ -150,15 +153,6 @@ class Journal:
         except OSError as error:
             logger.error("run.json can't be written (%s): %s", error.strerror, self.folder)
         return record
-
-
-def _masked(value: Any, redact: Callable[[str], str]) -> Any:
-    """String by string: a secret that ends in a quotation mark must not take that of the JSON with it."""
-    if isinstance(value, dict):
-        return {name: _masked(each, redact) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_masked(each, redact) for each in value]
-    return redact(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -16,21 +16,26 @@ PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside the block SIGTERM and SIGINT raise Interrupted in the main thread; after it they are ignored.
+    """Inside the block the first SIGTERM or SIGINT raises Interrupted in the main thread.
 
-    They are ignored then because a pause of our own Space ends in a SIGTERM to us, and the outcome stands.
+    Later ones are ignored: a second one would interrupt the end of the child that the first one asks for.
+    After the block they are because a pause of our own Space ends in a SIGTERM to us, and the outcome stands.
     """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
+        _handle(signal.SIG_IGN)
         raise Interrupted(signum)
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, interrupt)
+    _handle(interrupt)
     try:
         yield
     finally:
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, signal.SIG_IGN)
+        _handle(signal.SIG_IGN)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, handler)
 
 
 def die_with_parent() -> None:

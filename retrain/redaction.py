@@ -3,7 +3,8 @@
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
@@ -31,6 +32,18 @@ class Redactor:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return _LOOKS_SECRET.sub(MASK, text)
+
+
+def masked(value: Any, redact: Callable[[str], str], keep: Collection[str] = ()) -> Any:
+    """A JSON value with each of its strings masked, but no key, and no value of a key in `keep`.
+
+    String by string: a secret that ends in a quotation mark must not take that of the JSON with it.
+    """
+    if isinstance(value, dict):
+        return {name: each if name in keep else masked(each, redact, keep) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(each, redact, keep) for each in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _forms(secret: str) -> set[str]:

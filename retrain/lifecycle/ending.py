@@ -29,7 +29,8 @@ class Ending:
     """What happens at the end of a run. None of it can keep the Space from its pause.
 
     keep: steps that make the report and put it where it outlives this container; send: who is notified; both
-    by what they are called in a warning. say: prints the summary; space: what is paused, if anything.
+    by what they are called in a warning. say: prints the summary; space: what is paused, if anything;
+    inside: whether this process runs in that Space, so that its exit restarts it.
     """
 
     journal: Journal
@@ -37,6 +38,7 @@ class Ending:
     send: Mapping[str, Callable[[RunRecord], object]]
     space: "Space | None"
     say: Callable[[RunRecord], object] = lambda record: None
+    inside: bool = True
 
     def finish(self, *, interrupted: bool = False) -> RunRecord:
         """Record, report, send, pause, in this order; returns the final record.
@@ -51,7 +53,9 @@ class Ending:
         except Exception:  # whatever it is, the Space is paused
             logger.exception("A bug kept the end of the run from being sent")
         if self.space:
-            pause_or_stay(self.space, self.journal, self._send_to_all, interrupted=interrupted)
+            pause_or_stay(
+                self.space, self.journal, self._send_to_all, interrupted=interrupted, inside=self.inside
+            )
         if interrupted:
             self._keep()
         return self.journal.write_run_record()
@@ -89,13 +93,14 @@ def pause_or_stay(
     on_failure: Callable[[], object],
     *,
     interrupted: bool = False,
+    inside: bool = True,
     again_seconds: float = PAUSE_AGAIN_SECONDS,
 ) -> None:
-    """Pause the Space. If that fails for good, say so and stay up, rather than exit into a restart loop.
+    """Pause the Space. If that fails for good inside it, stay up rather than exit into a restart loop.
 
     on_failure: called once, when it is known; afterwards the pause is tried again until it is done or a
     signal asks us to end. An interrupted run does not touch a Space that the platform is restarting or
-    stopping, and does not stay up.
+    stopping, and does not stay up. Neither does a process elsewhere: it would only be billed for longer.
     """
     if interrupted and space.is_being_replaced():
         logger.info("%s is being restarted or stopped already: not paused by this run", space.repo_id)
@@ -109,7 +114,7 @@ def pause_or_stay(
                 on_failure()
             except Exception:  # whatever it is, this process stays up
                 logger.exception("A bug kept the failed pause from being sent")
-            while refused and not interrupted:
+            while refused and inside and not interrupted:
                 logger.info("This process stays up and tries again in %.0f s. Ctrl-C ends it.", again_seconds)
                 threading.Event().wait(again_seconds)
                 refused = _pause(space, journal)

@@ -19,7 +19,7 @@ from configs import get_config
 from retrain.events import Entry, Progress, Validation
 from retrain.journal import Journal
 from retrain.records import OUTCOMES, DatasetInfo, Scores, Verdict
-from retrain.redaction import Redactor, set_up_logging
+from retrain.redaction import Redactor, masked, set_up_logging
 from retrain.reporting.summary import is_good, summary, title
 from retrain.run_record import RunRecord
 
@@ -57,8 +57,10 @@ class Tracker:
         folder: Path,
         config: Mapping[str, Any],
         run_id: str | None = None,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self.run: Any = None
+        self._redact = redact
         self.notified = False
         self.warning: str | None = None
         online = False
@@ -109,34 +111,33 @@ class Tracker:
     @never_fails
     def log_dataset(self, info: DatasetInfo) -> None:
         """What was trained on, beside the training arguments."""
-        self.run.config.update({"dataset": asdict(info)})
+        self.run.config.update({"dataset": masked(asdict(info), self._redact)})
 
     @never_fails
     def log_verdict(self, verdict: Verdict) -> None:
         """The comparison and the decision with its reasons."""
-        self.run.summary.update(
-            {
-                "decision/outcome": verdict.outcome,
-                "decision/reasons": list(verdict.reasons),
-                "comparison/rows": verdict.rows_compared,
-                "comparison/f1_macro_candidate": verdict.f1_macro_candidate,
-                "comparison/f1_macro_live": verdict.f1_macro_live,
-                "comparison/delta": verdict.delta,
-                "comparison/interval": list(verdict.interval or ()),
-                "comparison/probability_of_gain": verdict.probability_of_gain,
-                "comparison/mcnemar_p": verdict.mcnemar_p,
-                "comparison/with": verdict.compared_with,
-                "comparison/failures": verdict.failures,
-                "comparison/served": verdict.served and (verdict.served.tag or verdict.served.revision),
-                "decision/rules": {rule.name: rule.passed for rule in verdict.rules},
-                "decision/warnings": list(verdict.warnings),
-            }
-        )
+        self.run.summary["decision/outcome"] = verdict.outcome
+        figures = {
+            "decision/reasons": list(verdict.reasons),
+            "comparison/rows": verdict.rows_compared,
+            "comparison/f1_macro_candidate": verdict.f1_macro_candidate,
+            "comparison/f1_macro_live": verdict.f1_macro_live,
+            "comparison/delta": verdict.delta,
+            "comparison/interval": list(verdict.interval or ()),
+            "comparison/probability_of_gain": verdict.probability_of_gain,
+            "comparison/mcnemar_p": verdict.mcnemar_p,
+            "comparison/with": verdict.compared_with,
+            "comparison/failures": verdict.failures,
+            "comparison/served": verdict.served and (verdict.served.tag or verdict.served.revision),
+            "decision/rules": {rule.name: rule.passed for rule in verdict.rules},
+            "decision/warnings": list(verdict.warnings),
+        }
+        self.run.summary.update(masked(figures, self._redact))
 
     @never_fails
     def alert(self, title: str, text: str) -> None:
         """Warn people while the run goes on."""
-        self.run.alert(title=title, text=text, level="WARN")
+        self.run.alert(title=self._redact(title), text=self._redact(text), level="WARN")
 
     @never_fails
     def finish(self, record: RunRecord) -> None:

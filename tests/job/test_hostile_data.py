@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from rehearsal.local_hub import LocalHub
-from tests.conftest import LABELS, USERS, City, LiveAPI, Run, meanwhile
+from tests.conftest import FIRST, LABELS, USERS, City, LiveAPI, Run, meanwhile
 from tests.hostile_texts import HOSTILE, control_characters
 from tests.job.test_status_page import CHROMIUM
 
@@ -35,7 +35,7 @@ def hostile_run(
         city = City(root, hub, live_api, checkpoint)
         city.push(hostile_splits(unique_grievances))
         city.serve_newest()
-        job = city.start(real_start=True, ALLOW_FIRST_RELEASE="true", REPORT_TEXTS="true")
+        job = city.start(real_start=True, REPORT_TEXTS="true", **FIRST)
         peak = [0]
 
         def look_at_memory() -> None:

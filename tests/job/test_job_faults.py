@@ -16,7 +16,7 @@ import pytest
 from rehearsal.tiny_checkpoint import make_checkpoint
 from retrain.evaluation.comparison import load_comparison
 from retrain.evaluation.decision_gate import decide
-from tests.conftest import CITY, READER, STRANGER, City, Run
+from tests.conftest import CITY, FIRST, LEARNING, READER, STRANGER, City, Run
 
 Rows = list[dict[str, Any]]
 Splits = dict[str, Rows]
@@ -36,7 +36,7 @@ def assert_ended(city: City, run: Run, outcome: str, exit_code: int, said: str) 
 
 def run_unpaused(city: City, **settings: str) -> Run:
     """A run whose token may not pause the Space: it stays up, until it is asked to end."""
-    job = city.start(**settings)
+    job = city.start(SPACE_ID=settings.get("RETRAIN_SPACE_ID", "city/retrain"), **settings)
     city.wait_for(job, "pause_failed")
     job.terminate()
     return city.end(job)
@@ -105,7 +105,39 @@ def test_bad_settings_are_told_recorded_and_pause_the_space(city: City) -> None:
     assert city.paused
 
 
+@pytest.mark.parametrize(
+    "spaces",
+    [{"RETRAIN_SPACE_ID": "city/inference"}, {"RETRAIN_SPACE_ID": "", "SPACE_ID": "City/Inference"}],
+    ids=["set so", "run there"],
+)
+def test_the_space_that_serves_is_never_paused(city: City, spaces: dict[str, str]) -> None:
+    run = city.run(**spaces)
+    assert_ended(city, run, "bad_settings", 2, "is SPACE_REPO_ID, too")
+    stages = {city.api.get_space_runtime(f"city/{name}").stage for name in ("inference", "retrain")}
+    assert stages == {"RUNNING"}
+
+
+def test_a_short_secret_does_not_break_the_record(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    city.publish_a_model()
+    city.live_api.answer = answer_right(good_splits)
+    run = city.run(API_TOKEN="rejected", AUDIT_KEY="verdict")
+    assert (run.exit_code, run.record["outcome"]) == (0, "rejected"), run.output
+    assert run.record["verdict"]["outcome"] == "rejected"
+    assert "AUDIT_KEY is shorter than 8 characters" in run.output
+
+
 # --- the live API
+
+
+def test_a_paused_inference_space_is_not_waited_for(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    city.publish_a_model()
+    city.api.pause_space("city/inference")
+    city.live_api.about_status = lambda: 503
+    run = city.run(ROLLOUT_TIMEOUT_MINUTES="60")
+    assert_ended(city, run, "inconclusive", 1, "The inference Space is PAUSED")
+    assert "Restart it in its settings on the Hub." in run.output
 
 
 def answer_right(splits: Splits, but_for: int = 7) -> Callable[[Any], tuple[int, Any]]:
@@ -173,6 +205,20 @@ def test_an_api_that_answers_the_same_to_everything_is_inconclusive(city: City, 
     assert city.paused
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({}, "to all rows: it has learnt nothing"), ({**LEARNING, "MIN_F1_MACRO": "0.99"}, "below the floor")],
+    ids=["one label", "the floor"],
+)
+def test_a_first_release_must_have_learnt_something(
+    city: City, good_splits: Splits, settings: dict[str, str], said: str
+) -> None:
+    city.push(good_splits)
+    run = city.run(ALLOW_FIRST_RELEASE="true", **settings)
+    assert_ended(city, run, "rejected", 0, said)
+    assert city.paused
+
+
 def test_a_first_release_needs_to_be_allowed(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
     run = city.run()
@@ -220,7 +266,7 @@ def test_with_hub_the_released_model_reads_with_its_own_tokenizer(
     city.push(good_splits)
     city.serve_newest()
     training = {"NUM_TRAIN_EPOCHS": "20", "LEARNING_RATE": "0.002", "EARLY_STOPPING_PATIENCE": "9"}
-    first = city.run(ALLOW_FIRST_RELEASE="true", **training)
+    first = city.run(**FIRST | training)
     assert first.exit_code == 0, first.output
     texts = [row["grievance"] for row in good_splits["train"]]
     other = make_checkpoint(tmp_path_factory.mktemp("other"), texts, vocab_size=300)
@@ -233,10 +279,10 @@ def test_with_hub_the_released_model_is_scored_here_on_the_whole_test_set(
 ) -> None:
     city.push(good_splits)
     city.serve_newest()
-    first = city.run(ALLOW_FIRST_RELEASE="true", SEED="1")
+    first = city.run(SEED="1", **FIRST)
     assert first.exit_code == 0, first.output
     city.live_api.server.server_close()
-    run = city.run(COMPARE_WITH="hub", SEED="1")
+    run = city.run(COMPARE_WITH="hub", **FIRST | {"SEED": "1"})
     verdict = run.record["verdict"]
     assert (run.record["outcome"], verdict["delta"]) == ("rejected", 0.0), run.output
     assert verdict["rows_compared"] == len(good_splits["test"])
@@ -258,7 +304,7 @@ def test_a_hub_that_answers_503_once_is_asked_again(city: City, good_splits: Spl
     city.serve_newest()
     fault = city.hub.faults.add(method="GET", path=r"/api/datasets/city/data", status=503)
     commit = city.hub.faults.add(method="POST", path="/commit/", status=503)
-    run = city.run(ALLOW_FIRST_RELEASE="true")
+    run = city.run(**FIRST)
     assert fault.hits == commit.hits == 1
     assert run.exit_code == 0, run.output
     assert run.record["outcome"] == "accepted"
@@ -278,7 +324,7 @@ def test_a_commit_whose_connection_is_dropped_publishes_nothing_and_keeps_the_we
 ) -> None:
     city.push(good_splits)
     city.hub.faults.add(method="POST", path="/commit/", drop=True, times=None)
-    run = city.run(ALLOW_FIRST_RELEASE="true")
+    run = city.run(**FIRST)
     assert_ended(city, run, "failed", 1, "the weights are kept in")
     assert (run.folder / "model" / "model.safetensors").exists()
     assert city.paused
@@ -289,7 +335,7 @@ def test_an_upload_that_is_refused_fails_the_run_and_keeps_the_weights(
 ) -> None:
     city.push(good_splits)
     city.hub.faults.add(method="PUT", path="/_lfs/", status=400, times=None)
-    run = city.run(ALLOW_FIRST_RELEASE="true")
+    run = city.run(**FIRST)
     assert_ended(city, run, "failed", 1, "the upload failed")
     assert (run.folder / "model" / "model.safetensors").exists()
     assert city.paused
@@ -299,7 +345,7 @@ def test_a_commit_whose_answer_is_lost_is_found_and_tagged_once(city: City, good
     city.push(good_splits)
     city.serve_newest()
     city.hub.faults.add(method="POST", path="/commit/", lose_answer=True)
-    run = city.run(ALLOW_FIRST_RELEASE="true")
+    run = city.run(**FIRST)
     assert run.exit_code == 0, run.output
     commits = city.api.list_repo_commits("city/model")
     assert sum(commit.title.startswith("Auto-deploy") for commit in commits) == 1
@@ -317,7 +363,7 @@ def test_a_full_disk_fails_the_run_and_is_recorded(city: City, good_splits: Spli
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(small)], check=True)
     try:
-        run = city.run(real_start=True, ALLOW_FIRST_RELEASE="true")
+        run = city.run(real_start=True, **FIRST)
         assert_ended(city, run, "failed", 1, "The disk is full")
     finally:
         subprocess.run(["umount", str(small)], check=True)
@@ -330,7 +376,7 @@ def test_a_full_disk_fails_the_run_and_is_recorded(city: City, good_splits: Spli
 def test_a_release_is_one_commit_with_everything_and_one_tag_on_it(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
     city.serve_newest()
-    run = city.run(ALLOW_FIRST_RELEASE="true", WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9")
+    run = city.run(WANDB_API_KEY="k" * 40, WANDB_BASE_URL="http://127.0.0.1:9", **FIRST)
     assert run.exit_code == 0, run.output
     commits = city.api.list_repo_commits("city/model")
     assert [c.title for c in commits][:1] == ["Auto-deploy: ΔF1 >= 0.0010 (first release)"]

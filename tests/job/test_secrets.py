@@ -24,7 +24,19 @@ from dulwich.repo import Repo
 from wandb.proto.wandb_internal_pb2 import RunRecord
 
 from rehearsal.local_hub import LocalHub
-from tests.conftest import CITY, READER, SOURCE, USERS, City, LiveAPI, Run, free_port, meanwhile, split_rows
+from tests.conftest import (
+    CITY,
+    FIRST,
+    READER,
+    SOURCE,
+    USERS,
+    City,
+    LiveAPI,
+    Run,
+    free_port,
+    meanwhile,
+    split_rows,
+)
 from tests.spaces.test_setup_spaces import SetUp
 
 # None of them looks like a token: what hides them must know them. They read otherwise in JSON and in a URL.
@@ -113,7 +125,7 @@ def watched(
             WANDB_API_KEY=WANDB_KEY,
             WANDB_BASE_URL="http://127.0.0.1:9",
             NOTIFY_URLS=f"json://hook:{PASSWORD}@127.0.0.1:{hook.server_port}/{HOOK}",
-            ALLOW_FIRST_RELEASE="true",
+            **FIRST,
             TMPDIR=str(root / "temporary"),
         )
         seen = Watched(root, Run(0, "", root))

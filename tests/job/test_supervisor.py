@@ -7,10 +7,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
-from tests.conftest import City
+from tests.conftest import FIRST, City
 
 Splits = dict[str, list[dict[str, Any]]]
 
@@ -48,7 +49,7 @@ def test_a_signal_in_any_stage_ends_the_run_records_it_and_pauses(
     released, releasing = threading.Event(), stage in ("release", "roll out")
     settings = dict(LONG) if stage == "train" else {}
     if releasing:
-        settings["ALLOW_FIRST_RELEASE"] = "true"
+        settings |= FIRST
         path = "/city/model/commit/main" if stage == "release" else "/spaces/city/inference/restart"
         city.hub.faults.add(method="POST", path=path, delay=20)
     else:
@@ -129,7 +130,7 @@ def status_of(city: City) -> dict[str, Any]:
 
 def test_a_pause_that_fails_for_good_keeps_the_process_up_and_says_so(city: City) -> None:
     city.hub.faults.add(path="/spaces/city/retrain/pause", status=503, times=None)
-    job = city.start()  # there is no data set: it fails soon
+    job = city.start(SPACE_ID="city/retrain")  # there is no data set: it fails soon
     folder = city.wait_for(job, "pause_failed")
     assert job.poll() is None
     assert status_of(city)["pause_failed"] == "city/retrain"
@@ -141,3 +142,26 @@ def test_a_pause_that_fails_for_good_keeps_the_process_up_and_says_so(city: City
     assert run.exit_code == 1
     assert "pause it by hand" in run.output
     assert not city.paused
+
+
+def test_a_pause_that_fails_elsewhere_than_in_the_space_ends_the_process(city: City) -> None:
+    """By `docker run`, or as a Job, which is billed for as long as it stays up."""
+    city.hub.faults.add(path="/spaces/city/retrain/pause", status=403, times=None)
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
+    assert run.record["pause_failed"]["space_id"] == "city/retrain"
+    assert "pause it by hand in its settings" in run.output
+
+
+def test_eight_signals_in_a_row_leave_no_process_behind(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    job = city.start(real_start=True, **FIRST | LONG)
+    city.wait_for(job, "progress", stage="train")
+    family = psutil.Process(job.pid).children(recursive=True)
+    for signum in (signal.SIGTERM, signal.SIGINT) * 4:
+        job.send_signal(signum)
+    run = city.end(job)
+    assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert run.exit_code in (128 + signal.SIGTERM, 128 + signal.SIGINT), run.output
+    assert run.record["outcome"] == "interrupted"
+    assert city.paused

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from tests.conftest import City, free_port
+from tests.conftest import FIRST, City, free_port
 
 Splits = dict[str, list[dict[str, Any]]]
 
@@ -98,9 +98,7 @@ def test_the_report_of_a_run_shows_texts_only_if_asked_to(city: City, good_split
     city.serve_newest()
     shown = {}
     for texts in ("false", "true"):
-        run = city.run(
-            ALLOW_FIRST_RELEASE="true", REPORT_TEXTS=texts, LEARNING_RATE="1e-6", COMPARE_WITH="hub"
-        )
+        run = city.run(REPORT_TEXTS=texts, COMPARE_WITH="hub", **FIRST)
         report = (run.folder / "report.html").read_text(encoding="utf-8")
         assert "Mistakes worth a look" in report
         shown[texts] = [

@@ -17,13 +17,11 @@ import requests
 from rehearsal.space_host import parse_dockerfile
 from rehearsal.world import INFERENCE_SPACE, MODEL, RETRAIN_SPACE, World
 from retrain.hub.model_repo import ModelRepo
-from tests.conftest import SOURCE, City, free_port
+from tests.conftest import FIRST, SOURCE, City, free_port
 from tests.job.test_release_faults import HOLD
 
 FEW_STEPS = {
-    "NUM_TRAIN_EPOCHS": "1",
     "MIN_TRAIN_STEPS": "0",
-    "LEARNING_RATE": "0.001",
     "OMP_NUM_THREADS": "1",
 }
 
@@ -35,7 +33,7 @@ def world(tmp_path: Path, checkpoint: Path, grievances: list[dict[str, str]]) ->
         unique = list({row["grievance"].casefold(): row for row in grievances}.values())
         splits = {"train": unique[:60], "eval": unique[60:90], "test": unique[90:150]}
         world.push_data(splits, "v20250101_000000")
-        world.create_spaces(FEW_STEPS | {"ALLOW_FIRST_RELEASE": "true"})
+        world.create_spaces(FIRST | FEW_STEPS)
         yield world
 
 
@@ -72,7 +70,7 @@ def test_the_containers_command_with_an_env_file_does_the_same(
     city.push(good_splits)
     city.serve_newest()
     env_file = city.root / ".env"
-    settings = city.settings | {"ALLOW_FIRST_RELEASE": "true", "PORT": str(free_port())}
+    settings = city.settings | FIRST | {"PORT": str(free_port())}
     settings["RUN_DIR"] = str(city.root / "runs # 1")  # read once: a second reading would cut it
     lines = [f'{name}="{value}"  # as in a shell' for name, value in settings.items() if name.isupper()]
     env_file.write_text("\n".join(lines), encoding="utf-8")

@@ -35,7 +35,7 @@ def test_a_release_that_the_earlier_program_left_half_done_is_finished(
     """It is killed between the commit and the tag; its journal, archive and marks are read by this one."""
     city.push(split_rows(unique_grievances))
     city.serve_newest()
-    poor = {"LEARNING_RATE": "1e-6", "ALLOW_FIRST_RELEASE": "true"}
+    poor = {"LEARNING_RATE": "1e-6", "ALLOW_FIRST_RELEASE": "true"}  # as the earlier program releases them
     first = city.end(city.start(real_start=True, source=earlier_program, **poor))
     assert first.record["outcome"] == "accepted", first.output
 

@@ -269,7 +269,9 @@ def test_a_value_within_its_limits_is_taken(name: str, value: str, read: object)
 
 @pytest.mark.parametrize("user", ["user:password", ":password", "password"])
 def test_a_password_in_a_url_is_refused_with_where_it_belongs_and_not_shown(user: str) -> None:
-    with pytest.raises(SettingsError, match="should not hold a password; put it into API_TOKEN") as caught:
+    with pytest.raises(
+        SettingsError, match="should not hold a password or token; put it into API_TOKEN"
+    ) as caught:
         get_config(NEEDED | {"API_ENDPOINT": f"https://{user}@example.org/predict"})
     assert "API_ENDPOINT='https://[secret]@example.org/predict'" in str(caught.value)
 
@@ -502,3 +504,34 @@ def test_a_part_of_the_settings_can_be_read_without_the_others() -> None:
 
 def test_only_variables_in_capitals_are_read() -> None:
     assert TrainingSettings.read({"seed": "7"}).seed == 42
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["token=abcdefgh", "api_key=abcdefgh", "a=1&access_token=abcdefgh", "sig=abcdefgh", "auth=abcdefgh"],
+)
+def test_a_secret_in_the_query_of_a_url_is_refused_and_not_shown(query: str) -> None:
+    with pytest.raises(SettingsError, match="should not hold a password or token") as caught:
+        get_config(NEEDED | {"API_ENDPOINT": f"https://example.org/predict?{query}"})
+    assert "abcdefgh" not in str(caught.value)
+
+
+def test_other_queries_of_a_url_are_kept() -> None:
+    url = "https://example.org/predict?model=urgency&version=2"
+    assert get_config(NEEDED | {"API_ENDPOINT": url}).api_endpoint == url
+
+
+@pytest.mark.parametrize("name", ["RETRAIN_SPACE_ID", "SPACE_ID"])
+def test_one_space_for_both_roles_is_refused_beside_other_faults(name: str) -> None:
+    shared = {name: NEEDED["SPACE_REPO_ID"].upper(), "SEED": "-1"}
+    with pytest.raises(SettingsError) as caught:
+        get_config(NEEDED | shared)
+    assert f"{name}={shared[name]!r}: is SPACE_REPO_ID, too." in str(caught.value)
+    assert "SEED='-1'" in str(caught.value)
+
+
+def test_short_secrets_are_named() -> None:
+    config = get_config(
+        NEEDED | {"API_TOKEN": "1234567", "AUDIT_KEY": "12345678", "HF_TOKEN": "hf_long_enough"}
+    )
+    assert config.short_secrets() == ["API_TOKEN"]

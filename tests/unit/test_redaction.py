@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 
-from retrain.redaction import RedactingFilter, Redactor
+from retrain.redaction import MASK, RedactingFilter, Redactor, masked
 from tests.conftest import SOURCE
 
 SECRET = "correct horse battery"
@@ -153,3 +153,11 @@ logging.getLogger("urllib3").warning("not told")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = [line.split(" ", 1)[1] for line in (done.stdout + done.stderr).splitlines()]
     assert lines == ["INFO    a [secret]", "WARNING told"]
+
+
+def test_of_a_json_value_each_string_is_masked_but_no_key_and_no_word_of_ours() -> None:
+    value = {"outcome": "rejected", "rejected": ["rejected", 1, {"outcome": "rejected", "why": "rejected"}]}
+    assert masked(value, Redactor(["rejected"]), keep=("outcome",)) == {
+        "outcome": "rejected",
+        "rejected": [MASK, 1, {"outcome": "rejected", "why": MASK}],
+    }
