@@ -16,7 +16,6 @@ from typing import Any
 
 import datasets
 import numpy as np
-import torch
 import transformers
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
@@ -73,7 +72,14 @@ from retrain.reporting.history import f1_alarm
 from retrain.reporting.tracking import Tracker
 from retrain.run import Run, earlier_runs, given_up_before, unchanged
 from retrain.training.checkpoint import load_classifier, take_over_checkpoint
-from retrain.training.devices import environment, idle_gpu_warning, train_on_devices
+from retrain.training.devices import (
+    RANKS,
+    environment,
+    gpus,
+    idle_gpu_warning,
+    train_on_devices,
+    usable_devices,
+)
 from retrain.training.fine_tuning import fine_tune, predict, training_summary
 from retrain.training.progress import Heartbeat, ProgressCallback
 from retrain.training.tokenization import cut_texts, tokenize
@@ -162,7 +168,13 @@ class GrievanceClassifier:
         checkpoints = journal.folder / "checkpoints"
         if resume_from:
             take_over_checkpoint(resume_from, checkpoints, journal)
-        if (devices := torch.cuda.device_count()) > 1:
+        available, devices = gpus(), usable_devices(settings.train_batch_size, gpus())
+        if devices < available:
+            journal.warn(
+                f"{devices} of {available} GPUs are used: TRAIN_BATCH_SIZE={settings.train_batch_size} is no "
+                f"multiple of more. Set it to a multiple of {available}, or choose fewer GPUs."
+            )
+        if devices > 1:
             summary = train_on_devices(self.model, train_set, eval_set, journal.folder, devices, os.environ)
             tracker.log_curves(journal.read())
         else:
@@ -430,5 +442,7 @@ def main(folder: Path, environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
+    for name in RANKS:  # it is one process
+        os.environ.pop(name, None)
     die_with_parent()  # without its supervisor nothing would end it, record its end or pause the Space
     sys.exit(main(Path(sys.argv[1]), os.environ))

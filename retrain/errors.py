@@ -7,7 +7,8 @@
     ├── CheckpointError           the checkpoint is not there or is no XLM-R
     ├── DivergedError             training came to no finite loss
     ├── DiskFullError             the disk filled up
-    ├── OutOfMemoryError          the processor's or the GPU's memory did not do
+    ├── OutOfMemoryError          RAM or GPU memory ran out
+    ├── DeviceError               the GPU or one of its processes failed
     ├── ComparisonError           the comparison could not be made, or no longer holds  (inconclusive)
     ├── ReleaseError              nothing, or not all of it, was published
     ├── RolloutError              published, but the inference Space does not serve it
@@ -69,6 +70,10 @@ class OutOfMemoryError(RetrainError):
     """Memory ran out, and the process outlived it."""
 
 
+class DeviceError(RetrainError):
+    """The GPU failed in a way that only a new process can get over."""
+
+
 class ComparisonError(RetrainError):
     """Too few rows could be compared with the live model, or its model has changed since."""
 
@@ -111,7 +116,7 @@ def bug_reason(error: Exception) -> str:
 
 @contextmanager
 def resource_errors() -> Iterator[None]:
-    """Turn a full disk and exhausted memory, for which libraries have words of their own, into our errors."""
+    """Turn a full disk, exhausted memory and a failed GPU, worded by each library in its way, into ours."""
     try:
         yield
     except Exception as error:
@@ -122,6 +127,10 @@ def resource_errors() -> Iterator[None]:
             ) from error
         if _is_out_of_memory(error):
             raise OutOfMemoryError(OUT_OF_MEMORY) from error
+        if said := next((words for words in _POISONED if words in str(error)), None):
+            raise DeviceError(
+                f"The GPU failed ({said}). Restart the run; if it fails again, choose other hardware."
+            ) from error
         raise
 
 
@@ -129,6 +138,17 @@ OUT_OF_MEMORY = (
     "Memory ran out. Lower TRAIN_BATCH_SIZE, EVAL_BATCH_SIZE or MAX_LENGTH, or choose hardware with more "
     "memory."
 )
+
+
+# After these no call to the GPU succeeds in the same process.
+_POISONED = (
+    "device-side assert",
+    "illegal memory access",
+    "unspecified launch failure",
+    "uncorrectable ECC error",
+    "CUDA error: unknown error",
+)
+_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
 
 
 def _is_disk_full(error: Exception) -> bool:
@@ -140,4 +160,4 @@ def _is_disk_full(error: Exception) -> bool:
 def _is_out_of_memory(error: Exception) -> bool:
     """As Python, CUDA and torch's allocator for the CPU say it."""
     said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
+    return isinstance(error, MemoryError) or any(words in said for words in _MEMORY)

@@ -7,17 +7,51 @@ gradients equal those of the padded model.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 ATTENTION = "within_texts"
 FIRST_POSITION = 2  # XLM-R numbers positions from padding_idx + 1
-Batch = dict[str, Tensor]
+# At most this many tokens are computed at once in training, which limits memory whatever the batch. On a GPU
+# more of them are faster, up to the second number for XLM-R base (measured on an H100).
+CPU_TOKENS, GPU_TOKENS = 2048, 8192
+Batch = dict[str, Any]
+
+
+class Texts:
+    """Where the texts of a packed batch lie: the same for all layers, so it is made once.
+
+    lengths: tokens of each text.
+    """
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.lengths = list(lengths)
+        self._places: Tensor | None = None
+
+    def places(self, device: torch.device) -> Tensor:
+        """For each token its place among the rows of a padded batch, (tokens,)."""
+        if self._places is None:
+            lengths, longest = torch.tensor(self.lengths), max(self.lengths)
+            starts = torch.arange(len(lengths)) * longest - (lengths.cumsum(0) - lengths)
+            places = torch.arange(int(lengths.sum())) + starts.repeat_interleave(lengths)
+            self._places = places.to(device, non_blocking=True)
+        return self._places
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """Which places of the padded batch hold a token, (texts, 1, 1, longest)."""
+        assert self._places is not None, "places come first"
+        shape = (len(self.lengths), 1, 1, max(self.lengths))
+        held = torch.zeros(shape, dtype=torch.bool, device=self._places.device)
+        held.view(-1)[self._places] = True
+        return held
 
 
 def attention_within_texts(  # noqa: PLR0913 (transformers' interface)
@@ -29,34 +63,37 @@ def attention_within_texts(  # noqa: PLR0913 (transformers' interface)
     dropout: float = 0.0,
     scaling: float | None = None,
     *,
-    lengths: Sequence[int],
+    texts: Texts,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention of each text to itself.
 
-    query, key, value: (1, heads, tokens, size), texts one after another; lengths: tokens of each text.
-    Returns (1, tokens, heads, size), as transformers' AttentionInterface requires.
+    query, key, value: (1, heads, tokens, size), one text after another. Returns (1, tokens, heads, size), as
+    transformers' AttentionInterface requires.
     """
-    attend = attend_nested if query.is_cuda else attend_in_turn
-    return attend(query, key, value, lengths, dropout_p=dropout, scale=scaling), None
+    attend = attend_padded if query.is_cuda else attend_in_turn
+    return attend(query, key, value, texts, dropout_p=dropout, scale=scaling), None
 
 
-def attend_in_turn(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], **how: Any) -> Tensor:
+def attend_in_turn(query: Tensor, key: Tensor, value: Tensor, texts: Texts, **how: Any) -> Tensor:
     """One text after the other: fastest on a CPU."""
-    texts = zip(*(each.split(lengths, dim=2) for each in (query, key, value)), strict=True)
-    return torch.cat([scaled_dot_product_attention(*text, **how) for text in texts], dim=2).transpose(1, 2)
+    split = zip(*(each.split(texts.lengths, dim=2) for each in (query, key, value)), strict=True)
+    return torch.cat([scaled_dot_product_attention(*text, **how) for text in split], dim=2).transpose(1, 2)
 
 
-def attend_nested(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], **how: Any) -> Tensor:
-    """All texts in one call, as a nested tensor: a GPU has a variable-length kernel for it."""
-    ends = torch.tensor([0, *lengths], device=query.device).cumsum(0)
-    q, k, v = (
-        torch.nested.nested_tensor_from_jagged(
-            each[0].transpose(0, 1).contiguous(), ends, min_seqlen=min(lengths), max_seqlen=max(lengths)
-        ).transpose(1, 2)
-        for each in (query, key, value)
-    )
-    return scaled_dot_product_attention(q, k, v, **how).transpose(1, 2).values().unsqueeze(0)
+def attend_padded(query: Tensor, key: Tensor, value: Tensor, texts: Texts, **how: Any) -> Tensor:
+    """All texts in one call, padded for the attention only: fastest on a GPU, which few calls keep busy."""
+    heads, size = query.shape[1], query.shape[3]
+    places, count = texts.places(query.device), len(texts.lengths)
+    rows = count * max(texts.lengths)
+
+    def padded(each: Tensor) -> Tensor:
+        laid_out = each.new_zeros(rows, heads, size).index_copy(0, places, each[0].transpose(0, 1))
+        return laid_out.view(count, -1, heads, size).transpose(1, 2)
+
+    q, k, v = padded(query), padded(key), padded(value)
+    attended = scaled_dot_product_attention(q, k, v, attn_mask=texts.mask, **how)
+    return attended.transpose(1, 2).reshape(rows, heads, size)[places].unsqueeze(0)
 
 
 AttentionInterface.register(ATTENTION, attention_within_texts)
@@ -69,10 +106,12 @@ class PackedClassifier(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, position_ids: Tensor, lengths: Tensor) -> SequenceClassifierOutput:
-        """input_ids, position_ids: (1, tokens); lengths: (texts,). Returns logits, (texts, classes)."""
-        encoded = self.model.roberta(input_ids, position_ids=position_ids, lengths=lengths.tolist())
-        first_tokens = encoded.last_hidden_state[0, lengths.cumsum(0) - lengths]
+    def forward(
+        self, starts: Tensor, lengths: Sequence[int], input_ids: Tensor, position_ids: Tensor
+    ) -> SequenceClassifierOutput:
+        """For a batch from collate_packed. Returns logits, (texts, classes)."""
+        encoded = self.model.roberta(input_ids, position_ids=position_ids, texts=Texts(lengths))
+        first_tokens = encoded.last_hidden_state[0, starts]
         return SequenceClassifierOutput(logits=self.model.classifier(first_tokens.unsqueeze(1)))
 
 
@@ -88,31 +127,50 @@ def packed(model: PreTrainedModel) -> Iterator[PackedClassifier]:
 
 
 def collate_packed(rows: Sequence[dict[str, Any]]) -> Batch:
-    """Put rows with input_ids, and with labels if they have any, into one sequence."""
+    """Put rows with input_ids, and with labels if they have any, into one sequence.
+
+    Returns labels, starts: (texts,); input_ids, position_ids: (1, tokens); and lengths as a list: reading
+    them from a GPU would make the CPU wait for it.
+    """
     lengths = [len(row["input_ids"]) for row in rows]
     batch: Batch = {"labels": torch.tensor([row["label"] for row in rows])} if "label" in rows[0] else {}
     positions = [torch.arange(FIRST_POSITION, FIRST_POSITION + length) for length in lengths]
     return batch | {
-        "lengths": torch.tensor(lengths),
+        # The first tensor: the Trainer takes the number of rows from it.
+        "starts": torch.tensor([0, *accumulate(lengths[:-1])]),
+        "lengths": lengths,
         "input_ids": torch.tensor([token for row in rows for token in row["input_ids"]]).unsqueeze(0),
         "position_ids": torch.cat(positions).unsqueeze(0),
     }
 
 
+def token_budget(config: PretrainedConfig, device: torch.device) -> int:
+    """How many tokens of a training batch are computed at once: what a quarter of the free memory holds.
+
+    A layer keeps about 34 values of the hidden size for each token, for the backward pass (Korthikanti et
+    al., "Reducing Activation Recomputation in Large Transformer Models", 2022, section 4.1).
+    """
+    if device.type != "cuda":
+        return CPU_TOKENS
+    free, _ = torch.cuda.mem_get_info(device)
+    return tokens_in(free // 4, config.hidden_size, config.num_hidden_layers)
+
+
+def tokens_in(free_bytes: int, hidden_size: int, layers: int) -> int:
+    """The tokens whose activations, two bytes a value, fit; within the bounds in which more is faster."""
+    fitting = free_bytes // (34 * 2 * hidden_size * layers)
+    return min(max(fitting, CPU_TOKENS), GPU_TOKENS)
+
+
 def micro_batches(batch: Batch, token_budget: int) -> Iterator[Batch]:
     """Split a batch between texts; each part stays within the token budget or is a single text."""
-    lengths = batch["lengths"].tolist()
-    starts, tokens = [0], 0
-    for i, length in enumerate(lengths):
+    lengths: list[int] = batch["lengths"]
+    first, tokens, before = 0, 0, 0
+    for i, length in enumerate([*lengths, token_budget]):
         if tokens and tokens + length > token_budget:
-            starts.append(i)
-            tokens = 0
+            rows, columns = slice(first, i), slice(before, before + tokens)
+            part = {name: batch[name][rows] for name in ("labels", "lengths")}
+            part |= {name: batch[name][:, columns] for name in ("input_ids", "position_ids")}
+            yield part | {"starts": batch["starts"][rows] - before}
+            first, before, tokens = i, before + tokens, 0
         tokens += length
-    sizes = [end - start for start, end in zip(starts, [*starts[1:], len(lengths)], strict=True)]
-    token_sizes = [int(part.sum()) for part in batch["lengths"].split(sizes)]
-    parts = {
-        name: values.split(sizes) if name in ("labels", "lengths") else values.split(token_sizes, dim=1)
-        for name, values in batch.items()
-    }
-    for i in range(len(sizes)):
-        yield {name: split[i] for name, split in parts.items()}

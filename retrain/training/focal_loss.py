@@ -14,10 +14,7 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from retrain.training.averaging import AveragedWeights
-from retrain.training.batching import Batch, micro_batches
-
-# At most this many tokens are computed at once in training, which limits memory whatever the batch.
-TOKEN_BUDGET = 2048
+from retrain.training.batching import Batch, micro_batches, token_budget
 
 
 class FocalLossMultiClass(nn.Module):
@@ -37,8 +34,8 @@ class FocalLossMultiClass(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """logits: (batch, classes), any float type; labels: (batch,) ids. Returns a float32 scalar."""
         log_pt = torch.log_softmax(logits.float(), dim=-1).gather(1, labels.unsqueeze(1)).squeeze(1)
-        alpha = self.alpha.to(logits.device)
-        alpha_t = alpha[labels] if alpha.ndim else alpha
+        self.alpha = self.alpha.to(logits.device)
+        alpha_t = self.alpha[labels] if self.alpha.ndim else self.alpha
         # 1 - p_t without cancellation; clamped above zero, where a gamma below 1 has no finite gradient.
         missing = (-torch.expm1(log_pt)).clamp(min=torch.finfo(torch.float32).eps)
         return (-alpha_t * missing.pow(self.gamma) * log_pt).mean()
@@ -57,13 +54,13 @@ class FocalLossTrainer(Trainer):
         *args: Any,
         focal_loss: FocalLossMultiClass,
         average: AveragedWeights | None = None,
-        token_budget: int = TOKEN_BUDGET,
+        max_tokens: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.focal_loss = focal_loss
         self.average = average
-        self.token_budget = token_budget
+        self.max_tokens = max_tokens or token_budget(self.model.model.config, self.args.device)
 
     def training_step(
         self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
@@ -71,7 +68,7 @@ class FocalLossTrainer(Trainer):
         """Forward and backward in parts within the token budget: the same gradient, in bounded memory."""
         texts = len(inputs["labels"])
         losses = []
-        parts = list(micro_batches(inputs, self.token_budget))
+        parts = list(micro_batches(inputs, self.max_tokens))
         for i, part in enumerate(parts, 1):
             self.share = len(part["labels"]) / texts
             # Devices exchange gradients once for each batch, however many parts each of them has.

@@ -8,12 +8,15 @@ from transformers import (
 )
 
 from retrain.training.batching import (
+    Texts,
     attend_in_turn,
-    attend_nested,
+    attend_padded,
     attention_within_texts,
     collate_packed,
     micro_batches,
     packed,
+    token_budget,
+    tokens_in,
 )
 from retrain.training.focal_loss import FocalLossMultiClass
 from tests.unit.training.conftest import LENGTHS, gradients, padded_logits, rows_of
@@ -24,13 +27,14 @@ def test_logits_and_gradients_are_those_of_the_padded_model(
     model: PreTrainedModel, lengths: list[int]
 ) -> None:
     rows = rows_of(lengths)
-    labels = torch.tensor([row["label"] for row in rows])
     expected = padded_logits(model, rows)
-    FocalLossMultiClass()(expected, labels).backward()
+    FocalLossMultiClass()(expected, torch.tensor([row["label"] for row in rows])).backward()
     expected_gradients = gradients(model)
     with packed(model) as classifier:
         batch = collate_packed(rows)
-        logits = classifier(**{name: batch[name] for name in ("input_ids", "position_ids", "lengths")}).logits
+        logits = classifier(
+            **{name: batch[name] for name in ("starts", "lengths", "input_ids", "position_ids")}
+        ).logits
         FocalLossMultiClass()(logits, batch["labels"]).backward()
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
     found = gradients(model)
@@ -40,29 +44,30 @@ def test_logits_and_gradients_are_those_of_the_padded_model(
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-def test_attention_of_nested_texts_is_that_of_one_text_after_the_other(lengths: list[int]) -> None:
+def test_attention_of_padded_texts_is_that_of_one_text_after_the_other(lengths: list[int]) -> None:
     """The way it goes on a GPU, computed on the CPU: outputs and gradients."""
     found = []
-    for attend in (attend_in_turn, attend_nested):
+    for attend in (attend_in_turn, attend_padded):
         generator = torch.Generator().manual_seed(0)
         given = [
             torch.randn(1, 4, sum(lengths), 16, generator=generator, requires_grad=True) for _ in range(3)
         ]
-        attended = attend(*given, lengths, dropout_p=0.0, scale=0.25)
+        attended = attend(*given, Texts(lengths), dropout_p=0.0, scale=0.25)
         assert attended.shape == (1, sum(lengths), 4, 16)
         (attended**2).sum().backward()
         found.append([attended, *(each.grad for each in given)])
-    for in_turn, nested in zip(*found, strict=True):
-        torch.testing.assert_close(nested, in_turn, rtol=1e-4, atol=1e-5)
+    for in_turn, padded in zip(*found, strict=True):
+        torch.testing.assert_close(padded, in_turn, rtol=1e-4, atol=1e-5)
 
 
 def test_micro_batches_keep_to_the_budget_and_lose_nothing() -> None:
     batch = collate_packed(rows_of([5, 512, 9, 7, 30, 2, 2]))
     parts = list(micro_batches(batch, token_budget=40))
-    assert [part["lengths"].tolist() for part in parts] == [[5], [512], [9, 7], [30, 2, 2]]
-    for name, values in batch.items():
-        dim = 0 if name in ("labels", "lengths") else 1
-        assert torch.equal(torch.cat([part[name] for part in parts], dim=dim), values)
+    assert [part["lengths"] for part in parts] == [[5], [512], [9, 7], [30, 2, 2]]
+    for name in ("labels", "input_ids", "position_ids"):
+        dim = 0 if name == "labels" else 1
+        assert torch.equal(torch.cat([part[name] for part in parts], dim=dim), batch[name])
+    assert [part["starts"].tolist() for part in parts] == [[0], [0], [0, 9], [0, 30, 32]]
 
 
 def queries(lengths: list[int]) -> list[torch.Tensor]:
@@ -75,7 +80,7 @@ def test_attention_drops_as_much_as_it_is_told_to() -> None:
 
     def attend(**how: float) -> torch.Tensor:
         torch.manual_seed(0)
-        return attention_within_texts(nn.Identity(), q, k, v, None, lengths=[7, 5], **how)[0]
+        return attention_within_texts(nn.Identity(), q, k, v, None, texts=Texts([7, 5]), **how)[0]
 
     assert torch.equal(attend(), attend(dropout=0.0))
     assert not torch.allclose(attend(), attend(dropout=0.5))
@@ -85,7 +90,7 @@ def test_attention_drops_as_much_as_it_is_told_to() -> None:
 def test_attention_is_scaled_as_it_is_told_to_and_by_the_size_unless_told() -> None:
     q, k, v = queries([7, 5])
     usual, as_usual, other = (
-        attention_within_texts(nn.Identity(), q, k, v, None, scaling=scaling, lengths=[7, 5])[0]
+        attention_within_texts(nn.Identity(), q, k, v, None, scaling=scaling, texts=Texts([7, 5]))[0]
         for scaling in (None, 16**-0.5, 1.0)
     )
     torch.testing.assert_close(usual, as_usual)
@@ -101,7 +106,7 @@ def test_in_training_attention_drops_as_the_config_says(model: PreTrainedModel) 
     with packed(trained) as classifier, torch.no_grad():
         hidden = [
             classifier.model.roberta(
-                batch["input_ids"], position_ids=batch["position_ids"], lengths=batch["lengths"].tolist()
+                batch["input_ids"], position_ids=batch["position_ids"], texts=Texts(batch["lengths"])
             ).last_hidden_state
             for _ in range(2)
         ]
@@ -136,9 +141,10 @@ def test_a_model_attends_as_usual_after_the_block(model: PreTrainedModel) -> Non
 
 def test_rows_stand_one_after_another_and_their_places_begin_anew() -> None:
     batch = collate_packed([{"input_ids": [0, 7, 2], "label": 1}, {"input_ids": [0, 2], "label": 0}])
+    assert batch.pop("lengths") == [3, 2]
     assert {name: values.tolist() for name, values in batch.items()} == {
         "labels": [1, 0],
-        "lengths": [3, 2],
+        "starts": [0, 3],
         "input_ids": [[0, 7, 2, 0, 2]],
         "position_ids": [[2, 3, 4, 2, 3]],
     }
@@ -161,3 +167,26 @@ def test_a_part_has_as_many_texts_as_its_budget_holds(
 ) -> None:
     parts = micro_batches(collate_packed(rows_of(lengths)), budget)
     assert [len(part["labels"]) for part in parts] == sizes
+
+
+GIGABYTE = 2**30
+
+
+@pytest.mark.parametrize(
+    ("free", "hidden_size", "layers", "tokens"),
+    [
+        (3 * GIGABYTE, 768, 12, 5140),
+        (3 * GIGABYTE, 1024, 24, 2048),
+        (20 * GIGABYTE, 1024, 24, 8192),
+        (GIGABYTE // 10, 768, 12, 2048),
+    ],
+    ids=["base on a T4", "large on a T4", "large on an H100", "hardly any room"],
+)
+def test_a_gpu_computes_as_many_tokens_at_once_as_its_memory_holds(
+    free: int, hidden_size: int, layers: int, tokens: int
+) -> None:
+    assert tokens_in(free, hidden_size, layers) == tokens
+
+
+def test_a_cpu_computes_few_tokens_at_once(model: PreTrainedModel) -> None:
+    assert token_budget(model.config, torch.device("cpu")) == 2048
