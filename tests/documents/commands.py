@@ -68,7 +68,7 @@ RUN_ELSEWHERE: dict[str, tuple[str, ...]] = {
         '"benchmarks.training", "speed"',
     ),
     # an image; the test takes its command and its env file, as docker reads it
-    r"docker run --env-file \.env -p 7860:7860 --gpus all --shm-size 1g -v [\w-]+:/app/runs grievance-retrain:cuda": (
+    r"docker run --env-file \.env -p 7860:7860 --gpus all --shm-size 1g -v [\w-]+:/app/runs [\w:-]+": (
         "tests::test_the_containers_command_with_an_env_file_does_the_same",
         'parse_dockerfile((SOURCE / "Dockerfile")',
         "as_docker",

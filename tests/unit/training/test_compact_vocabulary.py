@@ -81,3 +81,11 @@ def test_the_full_matrix_is_back_after_the_block_with_what_was_learnt(model: Pre
     changed = (full.weight != before).any(dim=1).nonzero().flatten().tolist()
     assert changed == [2, 7]
     torch.testing.assert_close(full.weight[[2, 7]], before[[2, 7]] + 1.0)
+
+
+def test_the_rows_that_do_not_occur_are_not_in_memory_while_training(model: PreTrainedModel) -> None:
+    full = model.get_input_embeddings()
+    with compact_vocabulary(model, [0, 2, 5]):
+        mapped = full.weight.untyped_storage().filename
+        assert mapped
+        assert not Path(mapped).exists(), "nobody else sees the file, and it ends with the process"

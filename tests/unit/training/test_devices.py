@@ -131,3 +131,30 @@ def test_a_space_without_a_gpu_is_not_warned(accelerator: str) -> None:
 def test_a_gpu_that_is_paid_for_and_not_used_is_said() -> None:
     warning: Any = idle_gpu_warning({"ACCELERATOR": "t4"})
     assert "The Space's t4 is paid for and not used" in warning
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a host name of its own needs root")
+def test_a_host_name_that_does_not_resolve_holds_nothing_up(model: PreTrainedModel, tmp_path: Path) -> None:
+    """As in a container without an entry in /etc/hosts."""
+    rows = datasets.Dataset.from_list(rows_of([30] * 32))
+    model.save_pretrained(tmp_path / "model")
+    rows.save_to_disk(tmp_path / "rows")
+    code = (
+        "import datasets, os, socket, sys; from pathlib import Path\n"
+        "from transformers import AutoModelForSequenceClassification as Model\n"
+        "from retrain.training.devices import train_on_devices\n"
+        "socket.sethostname('nowhere-to-be-found')\n"
+        "folder = Path(sys.argv[1]); rows = datasets.load_from_disk(folder / 'rows')\n"
+        "model = Model.from_pretrained(folder / 'model')\n"
+        "print(train_on_devices(model, rows, rows, folder, 2, os.environ).devices)"
+    )
+    few = {"NUM_TRAIN_EPOCHS": "1", "MIN_TRAIN_STEPS": "0", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["unshare", "--uts", sys.executable, "-c", code, str(tmp_path)],
+        cwd=SOURCE,
+        env=os.environ | NEEDED | few,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.stdout.strip().endswith("2"), done.stderr
