@@ -3,8 +3,6 @@
 Knows the Hub and the label set; knows nothing of models.
 """
 
-import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,25 +10,35 @@ from typing import Any
 
 import datasets
 import numpy as np
-from numpy.typing import NDArray
 
+from retrain.dataset.labels import label_ids
+from retrain.dataset.texts import Digests, contradictions, normalise, repeats, text_keys
+from retrain.dataset.wording import names_shown, rows_shown
 from retrain.errors import DatasetError, resource_errors
 from retrain.hub.dataset_repo import DatasetRepo
 from retrain.records import DatasetInfo
 
 SPLITS = ("train", "eval", "test")
 COLUMNS = ("grievance", "label")
-ROWS_SHOWN, NAMES_SHOWN = 5, 10
+# Above this share of texts of the smaller split that are in the other too, eval and test are not apart.
+MOST_SHARED = 0.1
+ROWS_RECORDED = 20
+
+__all__ = ["Splits", "check_splits", "load_splits", "normalise"]
 
 
 @dataclass(frozen=True)
 class Splits:
-    """train, eval and test with the columns grievance (str) and label (id), and what is known of them."""
+    """train, eval and test with the columns grievance (str) and label (id), and what is known of them.
+
+    warnings: what people should know of the data, without its texts.
+    """
 
     train: datasets.Dataset
     eval: datasets.Dataset
     test: datasets.Dataset
     info: DatasetInfo
+    warnings: tuple[str, ...] = ()
 
 
 def load_splits(repo: DatasetRepo, label2id: Mapping[str, int], revision: str) -> Splits:
@@ -57,7 +65,8 @@ def check_splits(
 ) -> Splits:
     """Check splits, columns, texts, labels and classes; take the texts of eval and test out of train.
 
-    Duplicates within a split are counted, not removed: a test set stays what it was.
+    Duplicates within a split are counted, not removed: a test set stays what it was. So are texts with
+    several labels.
 
     Raises:
         DatasetError: see load_splits.
@@ -65,14 +74,17 @@ def check_splits(
     missing = [name for name in SPLITS if name not in loaded]
     if missing:
         raise DatasetError(
-            f"The data set {repo_id} has no split {' or '.join(missing)} (it has {_names(loaded)}). "
+            f"The data set {repo_id} has no split {' or '.join(missing)} (it has {names_shown(loaded)}). "
             "Push it with the splits train, eval and test."
         )
-    checked = {name: _check_split(name, loaded[name], label2id) for name in SPLITS}
-    exact = {name: _digests(_values(split, "grievance")) for name, split in checked.items()}
-    keys = {name: _digests(map(normalise, _values(split, "grievance"))) for name, split in checked.items()}
+    checked, exact, keys = {}, {}, {}
+    for name in SPLITS:
+        checked[name], exact[name], keys[name] = _check_split(name, loaded[name], label2id)
+    shared = _shared_texts(repo_id, keys["eval"], keys["test"])
+    contradictory, rows = contradictions(keys, {name: split["label"] for name, split in checked.items()})
+
     held = {name: np.isin(keys["train"], keys[name]) for name in ("eval", "test")}
-    removed = {name: int(rows.sum()) for name, rows in held.items()}
+    removed = {name: int(leaking.sum()) for name, leaking in held.items()}
     if any(removed.values()):
         checked["train"] = checked["train"].select(np.flatnonzero(~(held["eval"] | held["test"])))
     label_counts = {name: _count_labels(_values(split, "label"), label2id) for name, split in checked.items()}
@@ -94,101 +106,81 @@ def check_splits(
         version_tag=version_tag,
         split_sizes={name: len(split) for name, split in checked.items()},
         label_counts=label_counts,
-        exact_duplicates={name: _count_repeats(digests) for name, digests in exact.items()},
-        normalised_duplicates={name: _count_repeats(digests) for name, digests in keys.items()},
+        exact_duplicates={name: repeats(digests) for name, digests in exact.items()},
+        normalised_duplicates={name: repeats(digests) for name, digests in keys.items()},
         removed_from_train=removed,
-        shared_by_eval_and_test=len(np.intersect1d(keys["eval"], keys["test"])),
+        shared_by_eval_and_test=shared,
+        contradictory_texts=contradictory,
+        contradictory_rows={name: tuple(found[:ROWS_RECORDED]) for name, found in rows.items()},
     )
-    return Splits(checked["train"], checked["eval"], checked["test"], info)
+    return Splits(checked["train"], checked["eval"], checked["test"], info, tuple(_warnings(info, rows)))
 
 
-def normalise(text: str) -> str:
-    """The key by which two texts are the same: compatibility forms, case and white space do not count."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def _check_split(name: str, split: datasets.Dataset, label2id: Mapping[str, int]) -> datasets.Dataset:
+def _check_split(
+    name: str, split: datasets.Dataset, label2id: Mapping[str, int]
+) -> tuple[datasets.Dataset, Digests, Digests]:
+    """A split with the columns grievance and label; the keys of its texts, to the letter and normalised."""
     absent = [column for column in COLUMNS if column not in split.column_names]
     if absent:
         raise DatasetError(
-            f"Split {name} has no column {' or '.join(absent)} (it has {_names(split.column_names)}). "
+            f"Split {name} has no column {' or '.join(absent)} (it has {names_shown(split.column_names)}). "
             "Name the text column grievance and the label column label."
         )
-    texts = _values(split, "grievance")
-    bad = [i for i, text in enumerate(texts) if not isinstance(text, str) or not text.strip()]
-    if bad:
+    keys = text_keys(_values(split, "grievance"))
+    if keys.empty:
         raise DatasetError(
-            f"Split {name} has {_rows(bad)} without a text. Fill or drop them, then push anew."
+            f"Split {name} has {rows_shown(keys.empty)} without a text: empty, or nothing but white space "
+            "and invisible characters. Fill or drop them, then push anew."
         )
-    labels = datasets.Dataset.from_dict({"label": _label_ids(name, split, label2id)})
+    feature = split.features["label"]
+    class_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+    ids = label_ids(name, _values(split, "label"), class_names, label2id)
+    labels = datasets.Dataset.from_dict({"label": ids})
     # The texts stay where they are, on disk; only the labels are made anew.
     split = split.select_columns(["grievance"]).cast_column("grievance", datasets.Value("string"))
-    return datasets.concatenate_datasets([split, labels], axis=1)
+    return datasets.concatenate_datasets([split, labels], axis=1), keys.exact, keys.same
+
+
+def _shared_texts(repo_id: str, held: Digests, test: Digests) -> int:
+    """How many texts eval and test share.
+
+    Raises:
+        DatasetError: too many; what decides which weights are kept would be what they are judged by.
+    """
+    smaller, other = (held, test) if len(held) <= len(test) else (test, held)
+    rows = int(np.isin(smaller, other).sum())
+    if rows > MOST_SHARED * len(smaller):
+        name = "eval" if smaller is held else "test"
+        raise DatasetError(
+            f"Of the {len(smaller)} rows in split {name} of {repo_id}, {rows} have a text that both eval and "
+            f"test have; at most {MOST_SHARED:.0%} may. The test would judge weights by the texts that they "
+            "were chosen by: split anew, with each text in one split only."
+        )
+    return len(np.intersect1d(held, test))
+
+
+def _warnings(info: DatasetInfo, contradictory: Mapping[str, list[int]]) -> Iterator[str]:
+    if shared := info.shared_by_eval_and_test:
+        yield (
+            f"{_texts(shared)} in both eval and test of {info.repo_id}: the test scores are that much too "
+            "good. Keep each text in one split."
+        )
+    if count := info.contradictory_texts:
+        where = "; ".join(f"{name}: {rows_shown(rows)}" for name, rows in contradictory.items())
+        yield (
+            f"{_texts(count)} in {info.repo_id} with more than one label ({where}). Decide which label is "
+            "right; run.json has more of the rows."
+        )
+
+
+def _texts(count: int) -> str:
+    return "1 text is" if count == 1 else f"{count} texts are"
 
 
 def _values(split: datasets.Dataset, column: str) -> Iterator[Any]:
     """A column's values, one after another, with a batch of them in memory."""
     for batch in split.select_columns([column]).iter(10_000):
         yield from batch[column]
-
-
-def _label_ids(name: str, split: datasets.Dataset, label2id: Mapping[str, int]) -> list[int]:
-    """Ids as they are; names by the label set; a ClassLabel by its names, whose order may be another one."""
-    feature = split.features["label"]
-    by_name = isinstance(feature, datasets.ClassLabel) and set(feature.names) & set(label2id)
-    nulls = [i for i, value in enumerate(_values(split, "label")) if value is None]
-    if nulls:
-        raise DatasetError(
-            f"Split {name} has {_rows(nulls)} with a null label. Label or drop them, then push anew."
-        )
-    ids = range(len(label2id))
-    known = {i: i for i in ids} | dict(label2id)
-
-    def values() -> Iterable[Any]:
-        column = _values(split, "label")
-        return (feature.names[value] for value in column) if by_name else column
-
-    bad = [
-        i
-        for i, value in enumerate(values())
-        if isinstance(value, bool | float | list | dict) or value not in known
-    ]
-    if bad:
-        faulty = set(bad)
-        seen = sorted({_shown(value) for i, value in enumerate(values()) if i in faulty})[:ROWS_SHOWN]
-        raise DatasetError(
-            f"Split {name} has {_rows(bad)} with an unknown label ({', '.join(seen)}). A label is an id from "
-            f"0 to {ids[-1]} or one of these names: {', '.join(label2id)}. Is LABEL the one of this data set?"
-        )
-    return [known[value] for value in values()]
-
-
-def _shown(value: Any) -> str:
-    """A label or name as it is shown; one that could be a citizen's text is not."""
-    text = str(value)
-    return repr(value) if len(text) <= 40 and len(text.split()) <= 4 else f"a text of {len(text)} characters"
-
-
-def _names(names: Iterable[str]) -> str:
-    """The names that somebody gave splits or columns: quoted, and a limited number of them."""
-    quoted = [_shown(name) for name in names]
-    return ", ".join(quoted[:NAMES_SHOWN]) + (", …" if len(quoted) > NAMES_SHOWN else "")
-
-
-def _rows(indices: list[int]) -> str:
-    first = ", ".join(map(str, indices[:ROWS_SHOWN]))
-    more = ", …" if len(indices) > ROWS_SHOWN else ""
-    return f"{len(indices)} row{'s' if len(indices) > 1 else ''} (number {first}{more}, from 0)"
-
-
-def _digests(texts: Iterable[str]) -> NDArray[np.uint64]:
-    """Eight bytes for each text: of a million different ones, two have the same with a chance of 3 in 10⁸."""
-    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
-    return np.frombuffer(b"".join(digests), dtype=np.uint64)
-
-
-def _count_repeats(digests: NDArray[np.uint64]) -> int:
-    return len(digests) - len(np.unique(digests))
 
 
 def _count_labels(labels: Iterable[int], label2id: Mapping[str, int]) -> dict[str, int]:

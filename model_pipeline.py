@@ -386,6 +386,8 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
         return verdict
     splits = load_splits(dataset, config.label2id, revision)
     journal.write(splits.info)
+    for warning in splits.warnings:
+        journal.warn(warning)
     tracker.log_dataset(splits.info)
 
     journal.write(Stage("load checkpoint"))

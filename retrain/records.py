@@ -55,7 +55,10 @@ VERSION_TAG = re.compile(
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What was trained on: one commit of a Hub data set, and what the checks found in it."""
+    """What was trained on: one commit of a Hub data set, and what the checks found in it.
+
+    contradictory_texts: those with several labels; contradictory_rows: the first of their rows, by split.
+    """
 
     repo_id: str
     revision: str
@@ -66,6 +69,8 @@ class DatasetInfo:
     normalised_duplicates: dict[str, int]
     removed_from_train: dict[str, int]
     shared_by_eval_and_test: int
+    contradictory_texts: int = 0
+    contradictory_rows: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

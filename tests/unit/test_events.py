@@ -60,6 +60,8 @@ EXAMPLES: list[Any] = [
         {"train": 2},
         {"test": 3},
         4,
+        5,
+        {"test": (0, 7)},
     ),
     Resumed(50, "runs/w"),
     Progress("train", 5, 10, 0.5, "on its way", again=True),

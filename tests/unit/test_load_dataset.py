@@ -11,7 +11,7 @@ import datasets
 import pytest
 from huggingface_hub import HfApi
 
-from load_dataset import Splits, check_splits, normalise
+from load_dataset import Splits, check_splits
 from rehearsal.local_hub import LocalHub
 from rehearsal.world import push_splits
 from retrain.errors import DatasetError
@@ -67,8 +67,12 @@ def test_duplicates_within_a_split_are_counted_and_stay() -> None:
         (split(["a", "b", "  "], [0, 1, 2]), r"train has 1 row \(number 2, from 0\) without a text"),
         (split(["a", "b", "c"], [0, None, 2]), "train has 1 row .* with a null label"),
         (split(["a", "b", "c"], [0, 1, 7]), r"train has 1 row \(number 2.* unknown label \(7\)"),
-        (split(["a", "b", "c"], ["NORMAL", "URGENT", "urgent"]), "unknown label .*'urgent'"),
-        (split(["a", "b", "c"], [0.0, 1.0, 2.0]), "unknown label"),
+        (
+            split(["a", "\u200b\ufeff", "c"], [0, 1, 2]),
+            r"train has 1 row \(number 1, from 0\) without a text",
+        ),
+        (split(["a", "b", "c"], ["NORMAL", "URGENT", "urgently"]), "unknown label .*'urgently'"),
+        (split(["a", "b", "c"], [0.0, 1.0, 1.5]), "unknown label"),
         (split(["a", "b"], [0, 1]), "Split train .* has no row of HIGHLY URGENT"),
         (good("train").rename_column("label", "urgency"), "Split train has no column label"),
         (good("train").rename_column("grievance", "text"), "Split train has no column grievance"),
@@ -120,39 +124,62 @@ def test_hostile_labels_and_columns_are_told_short_and_harmlessly(unique_grievan
 # --- texts that are the same
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Eval a", "EVAL A"),
-        ("Eval a", "  Eval\t a\n"),
-        ("ﬁne ①", "fine 1"),  # NFKC: a ligature, a circled digit
-        ("ＷＡＴＥＲ", "water"),  # full width
-        ("e\u0301cole", "\u00e9cole"),  # composed or not
-        ("Straße", "STRASSE"),
-        ("सडक\u00a0मा", "सडक मा"),
-    ],
-)
-def test_two_texts_are_the_same_but_for_form_case_and_space(one: str, other: str) -> None:
-    assert normalise(one) == normalise(other)
+def many(name: str, count: int = 20, **replaced: str) -> datasets.Dataset:
+    """A split of different texts; `row_3="x"` puts another one into a row."""
+    texts = [replaced.get(f"row_{i}", f"{name} {i}") for i in range(count)]
+    return split(texts, [i % 3 for i in range(count)])
 
 
-def test_other_texts_are_not_the_same() -> None:
-    assert normalise("no water") != normalise("nowater")
+def test_texts_in_both_eval_and_test_are_counted_and_stay_and_warned_of() -> None:
+    checked = check(eval=many("eval"), test=many("test", 40, row_0="EVAL  0", row_1="\ufeffeval 1"))
+    assert checked.info.shared_by_eval_and_test == 2
+    assert checked.info.split_sizes == {"train": 3, "eval": 20, "test": 40}
+    (warning,) = checked.warnings
+    assert warning.startswith("2 texts are in both eval and test of city/data:")
+    assert (check().info.shared_by_eval_and_test, check().warnings) == (0, ())
 
 
-def test_texts_in_both_eval_and_test_are_counted_and_stay() -> None:
-    checked = check(test=split(["EVAL  a", "b", "c"], [0, 1, 2]))
-    assert checked.info.shared_by_eval_and_test == 1
-    assert checked.info.split_sizes == {"train": 3, "eval": 3, "test": 3}
-    assert check().info.shared_by_eval_and_test == 0
+@pytest.mark.parametrize("eval_rows", [20, 60])
+def test_eval_and_test_that_share_more_than_a_tenth_of_the_smaller_are_refused(eval_rows: int) -> None:
+    shared = {f"row_{i}": f"shared {i}" for i in range(3)}
+    with pytest.raises(DatasetError) as caught:
+        check(eval=many("eval", eval_rows, **shared), test=many("test", 25, **shared))
+    smaller = "20 rows in split eval" if eval_rows == 20 else "25 rows in split test"
+    assert str(caught.value).startswith(f"Of the {smaller} of city/data, 3 have a text that both")
+
+
+def test_eval_that_is_the_test_split_is_refused() -> None:
+    with pytest.raises(DatasetError, match="Of the 20 rows in split eval of city/data, 20 have"):
+        check(eval=many("x"), test=many("x"))
 
 
 def test_a_text_of_both_eval_and_test_leaves_train_once_and_counts_for_each() -> None:
-    both = split(["x", "b", "c"], [0, 1, 2])
-    checked = check(train=split(["X", "y", "z", "w"], [0, 0, 1, 2]), eval=both, test=both)
+    both = {"row_0": "x"}
+    train = split(["X", "y", "z", "w"], [0, 0, 1, 2])
+    checked = check(train=train, eval=many("eval", **both), test=many("test", **both))
     assert list(checked.train["grievance"]) == ["y", "z", "w"]
     assert checked.info.removed_from_train == {"eval": 1, "test": 1}
     assert checked.info.split_sizes["train"] == 3
+
+
+def test_a_text_with_several_labels_is_listed_by_rows_without_the_text() -> None:
+    train = split(["secret", "y", "z", "SECRET ", "test 4"], [0, 1, 2, 1, 2])
+    checked = check(train=train, test=many("test"))
+    assert checked.info.contradictory_texts == 2
+    assert checked.info.contradictory_rows == {"train": (0, 3, 4), "test": (4,)}
+    (warning,) = checked.warnings
+    assert warning.startswith(
+        "2 texts are in city/data with more than one label (train: 3 rows (number 0, 3, 4, from 0); "
+        "test: 1 row (number 4, from 0))."
+    )
+    assert "secret" not in warning
+
+
+def test_the_record_holds_twenty_rows_of_texts_with_several_labels() -> None:
+    train = split([f"a {i // 2}" for i in range(60)], [i % 3 for i in range(60)])
+    checked = check(train=train)
+    assert checked.info.contradictory_texts == 30
+    assert checked.info.contradictory_rows == {"train": tuple(range(20))}
 
 
 def test_a_text_that_is_repeated_in_train_leaves_it_each_time() -> None:
@@ -191,19 +218,16 @@ def test_other_columns_are_left_behind() -> None:
 # --- labels
 
 
-def test_a_class_label_that_names_no_class_is_read_by_its_ids() -> None:
-    feature = datasets.ClassLabel(names=["0", "1", "2"])
-    assert check(train=good("train").cast_column("label", feature)).train["label"] == [0, 1, 2]
+def test_the_names_of_a_class_label_are_kept_through_class_encode_column() -> None:
+    """It sorts them: Highly urgent, Normal, Urgent."""
+    texts = split(["x", "y", "z"], ["Normal", "Urgent", "Highly urgent"]).class_encode_column("label")
+    assert texts["label"] == [1, 2, 0]
+    assert check(train=texts).train["label"] == [0, 1, 2]
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [[False, True, True], [0.0, 1.0, 2.0], [[0], [1], [2]], ["0", "1", "2"], [-1, 1, 2], [0, 1, 3]],
-    ids=["truth", "float", "list", "digits", "below", "beyond"],
-)
-def test_a_label_that_is_no_id_and_no_name_is_unknown(labels: list[Any]) -> None:
-    with pytest.raises(DatasetError, match=r"unknown label .* A label is an id from 0 to 2 or one of these"):
-        check(train=split(["a", "b", "c"], labels))
+def test_labels_that_pandas_made_floats_are_ids() -> None:
+    frame = split(["x", "y", "z"], [0, 1, 2]).to_pandas().astype({"label": float})
+    assert check(train=datasets.Dataset.from_pandas(frame)).train["label"] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["train", "eval", "test"])

@@ -214,8 +214,13 @@ def test_a_record_of_the_version_before_is_read_whole() -> None:
     before = json.loads(BEFORE)
     record = RunRecord.parse(before)
     assert record is not None
-    later = {"best_loss": None, "epochs": None}  # what that version did not record
-    assert json.loads(json.dumps(record.as_json())) == before | {"training": before["training"] | later}
+    later = {  # what that version did not record
+        "training": {"best_loss": None, "epochs": None},
+        "dataset": {"contradictory_texts": 0, "contradictory_rows": {}},
+    }
+    assert json.loads(json.dumps(record.as_json())) == before | {
+        name: before[name] | fields for name, fields in later.items()
+    }
     assert record.resumed == Resumed(50, "/data/runs/20251101_000000_urgency_3c4d")
     assert record.told == Notified("W&B")
     assert record.warnings == (Warned("1 of 60 rows was not answered."),)
