@@ -3,26 +3,30 @@
 Knows the Hub and the label set; knows nothing of models.
 """
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
 from retrain.dataset.labels import label_ids
+from retrain.dataset.layout import EVAL_TRAP, SPLITS, choose_columns, choose_splits
 from retrain.dataset.texts import Digests, contradictions, normalise, repeats, text_keys
 from retrain.dataset.wording import names_shown, rows_shown
 from retrain.errors import DatasetError, resource_errors
 from retrain.hub.dataset_repo import DatasetRepo
 from retrain.records import DatasetInfo
 
-SPLITS = ("train", "eval", "test")
 COLUMNS = ("grievance", "label")
 # Above this share of texts of the smaller split that are in the other too, eval and test are not apart.
 MOST_SHARED = 0.1
 ROWS_RECORDED = 20
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Splits", "check_splits", "load_splits", "normalise"]
 
@@ -41,18 +45,31 @@ class Splits:
     warnings: tuple[str, ...] = ()
 
 
-def load_splits(repo: DatasetRepo, label2id: Mapping[str, int], revision: str) -> Splits:
+def load_splits(
+    repo: DatasetRepo, label2id: Mapping[str, int], revision: str, label: str | None = None
+) -> Splits:
     """Pull the data set at one commit and check it.
+
+    label: the name of the label set, and of the config or column to take where none is named `label`.
 
     Raises:
         DatasetError: it can't be loaded, or has a fault that can't be repaired; the message names the split,
             the first rows and the remedy.
     """
     with resource_errors():
-        version_tag, loaded = repo.version_tag(revision), repo.load(revision)
-        return check_splits(
-            loaded, label2id, repo_id=repo.repo_id, revision=revision, version_tag=version_tag
+        version_tag, (loaded, read_as) = repo.version_tag(revision), repo.load(revision, label)
+        splits = check_splits(
+            loaded,
+            label2id,
+            repo_id=repo.repo_id,
+            revision=revision,
+            version_tag=version_tag,
+            label=label,
         )
+    splits = replace(splits, info=replace(splits.info, read_as=splits.info.read_as | read_as))
+    for name, found in splits.info.read_as.items():
+        logger.info("Data set %s: %s is read from %s", repo.repo_id, name, found)
+    return splits
 
 
 def check_splits(
@@ -62,6 +79,7 @@ def check_splits(
     repo_id: str,
     revision: str,
     version_tag: str | None = None,
+    label: str | None = None,
 ) -> Splits:
     """Check splits, columns, texts, labels and classes; take the texts of eval and test out of train.
 
@@ -71,15 +89,21 @@ def check_splits(
     Raises:
         DatasetError: see load_splits.
     """
-    missing = [name for name in SPLITS if name not in loaded]
+    chosen = choose_splits(loaded)
+    missing = [name for name in SPLITS if name not in chosen]
     if missing:
         raise DatasetError(
             f"The data set {repo_id} has no split {' or '.join(missing)} (it has {names_shown(loaded)}). "
-            "Push it with the splits train, eval and test."
+            "Push it with the splits train, eval (or validation) and test."
+            + (EVAL_TRAP if "eval" in missing and "test" in chosen else "")
         )
+    read_as = {name: there for name, there in chosen.items() if name != there}
     checked, exact, keys = {}, {}, {}
     for name in SPLITS:
-        checked[name], exact[name], keys[name] = _check_split(name, loaded[name], label2id)
+        split = loaded[chosen[name]]
+        columns = _columns(name, split, label)
+        read_as |= {column: there for column, there in columns.items() if column != there}
+        checked[name], exact[name], keys[name] = _check_split(name, split, columns, label2id)
     shared = _shared_texts(repo_id, keys["eval"], keys["test"])
     contradictory, rows = contradictions(keys, {name: split["label"] for name, split in checked.items()})
 
@@ -112,33 +136,72 @@ def check_splits(
         shared_by_eval_and_test=shared,
         contradictory_texts=contradictory,
         contradictory_rows={name: tuple(found[:ROWS_RECORDED]) for name, found in rows.items()},
+        read_as=read_as,
     )
     return Splits(checked["train"], checked["eval"], checked["test"], info, tuple(_warnings(info, rows)))
 
 
-def _check_split(
-    name: str, split: datasets.Dataset, label2id: Mapping[str, int]
-) -> tuple[datasets.Dataset, Digests, Digests]:
-    """A split with the columns grievance and label; the keys of its texts, to the letter and normalised."""
-    absent = [column for column in COLUMNS if column not in split.column_names]
+def _columns(name: str, split: datasets.Dataset, label: str | None) -> dict[str, str]:
+    """The names that the columns grievance and label have in a split that has rows, and texts as text."""
+    if not len(split):
+        raise DatasetError(f"Split {name} has no row. Fill it, then push anew.")
+    columns = choose_columns(split.column_names, label)
+    absent = [column for column in COLUMNS if column not in columns]
     if absent:
+        own = f" or {label}" if label else ""
         raise DatasetError(
             f"Split {name} has no column {' or '.join(absent)} (it has {names_shown(split.column_names)}). "
-            "Name the text column grievance and the label column label."
+            f"Name the text column grievance or text, and the label column label{own}."
         )
-    keys = text_keys(_values(split, "grievance"))
-    if keys.empty:
+    feature = split.features[columns["grievance"]]
+    held = getattr(feature, "dtype", None) if isinstance(feature, datasets.Value) else type(feature).__name__
+    if held not in ("string", "large_string", "string_view", "null"):
         raise DatasetError(
-            f"Split {name} has {rows_shown(keys.empty)} without a text: empty, or nothing but white space "
-            "and invisible characters. Fill or drop them, then push anew."
+            f"Column {columns['grievance']} of split {name} holds {held}, not text. Push it with the texts "
+            "of the grievances in it."
         )
-    feature = split.features["label"]
-    class_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
-    ids = label_ids(name, _values(split, "label"), class_names, label2id)
+    return columns
+
+
+def _check_split(
+    name: str, split: datasets.Dataset, columns: Mapping[str, str], label2id: Mapping[str, int]
+) -> tuple[datasets.Dataset, Digests, Digests]:
+    """A split with the columns grievance and label; the keys of its texts, to the letter and normalised."""
+    try:
+        keys = text_keys(_values(split, columns["grievance"]))
+        if keys.empty:
+            raise DatasetError(
+                f"Split {name} has {rows_shown(keys.empty)} without a text: empty, or nothing but white "
+                "space and invisible characters. Fill or drop them, then push anew."
+            )
+        feature = split.features[columns["label"]]
+        class_names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+        ids = label_ids(name, _values(split, columns["label"]), class_names, label2id)
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"Split {name} has {rows_shown(_not_utf8(split, columns.values()))} that can't be read as UTF-8. "
+            "Save the file as UTF-8, then push anew."
+        ) from error
     labels = datasets.Dataset.from_dict({"label": ids})
     # The texts stay where they are, on disk; only the labels are made anew.
-    split = split.select_columns(["grievance"]).cast_column("grievance", datasets.Value("string"))
+    split = split.select_columns([columns["grievance"]]).rename_columns({columns["grievance"]: "grievance"})
+    split = split.cast_column("grievance", datasets.Value("string"))
     return datasets.concatenate_datasets([split, labels], axis=1), keys.exact, keys.same
+
+
+def _not_utf8(split: datasets.Dataset, columns: Collection[str]) -> list[int]:
+    """The rows with a value that is no UTF-8: Arrow itself takes any bytes for a string."""
+    rows, first = set(), 0
+    for batch in split.select_columns([*columns]).with_format("arrow").iter(10_000):
+        texts = (each for each in batch.columns if each.type in (pa.string(), pa.large_string()))
+        for column in texts:
+            for row, value in enumerate(column.cast(pa.large_binary()).to_pylist(), first):
+                try:
+                    (value or b"").decode()
+                except UnicodeDecodeError:
+                    rows.add(row)
+        first += len(batch)
+    return sorted(rows)
 
 
 def _shared_texts(repo_id: str, held: Digests, test: Digests) -> int:

@@ -384,7 +384,7 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
     repo = ModelRepo(api, config.hub_model_id)
     if verdict := given_up_before(inputs, repo):
         return verdict
-    splits = load_splits(dataset, config.label2id, revision)
+    splits = load_splits(dataset, config.label2id, revision, config.label)
     journal.write(splits.info)
     for warning in splits.warnings:
         journal.warn(warning)

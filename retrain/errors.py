@@ -114,18 +114,29 @@ def bug_reason(error: Exception) -> str:
     return f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}."
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from, down to the root."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__
+
+
 @contextmanager
 def resource_errors() -> Iterator[None]:
-    """Turn a full disk, exhausted memory and a failed GPU, worded by each library in its way, into ours."""
+    """Turn a full disk, exhausted memory and a failed GPU, worded by each library in its way, into ours.
+
+    Some libraries wrap them: `datasets` says only that an error occurred.
+    """
     try:
         yield
     except Exception as error:
-        if _is_disk_full(error):
+        if any(map(_is_disk_full, causes(error))):
             raise DiskFullError(
                 "The disk is full. Give RUN_DIR and HF_HOME more room: three times the checkpoint's size "
                 "will do."
             ) from error
-        if _is_out_of_memory(error):
+        if any(map(_is_out_of_memory, causes(error))):
             raise OutOfMemoryError(OUT_OF_MEMORY) from error
         if said := next((words for words in _POISONED if words in str(error)), None):
             raise DeviceError(
@@ -151,13 +162,13 @@ _POISONED = (
 _MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed")
 
 
-def _is_disk_full(error: Exception) -> bool:
+def _is_disk_full(error: BaseException) -> bool:
     """As the system says it, and torch's archive writer, which knows only that bytes are missing."""
     known = (os.strerror(errno.ENOSPC), "inline_container.cc")
     return getattr(error, "errno", None) == errno.ENOSPC or any(words in str(error) for words in known)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """As Python, CUDA and torch's allocator for the CPU say it."""
     said = str(error).lower()
     return isinstance(error, MemoryError) or any(words in said for words in _MEMORY)

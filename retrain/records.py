@@ -57,7 +57,8 @@ VERSION_TAG = re.compile(
 class DatasetInfo:
     """What was trained on: one commit of a Hub data set, and what the checks found in it.
 
-    contradictory_texts: those with several labels; contradictory_rows: the first of their rows, by split.
+    contradictory_texts: those with several labels; contradictory_rows: the first of their rows, by split;
+    read_as: the names that splits, columns or the config have in it, where they are other ones.
     """
 
     repo_id: str
@@ -71,6 +72,7 @@ class DatasetInfo:
     shared_by_eval_and_test: int
     contradictory_texts: int = 0
     contradictory_rows: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    read_as: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

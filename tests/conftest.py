@@ -449,6 +449,14 @@ def unique_grievances(grievances: list[dict[str, str]]) -> list[dict[str, Any]]:
     return [{"grievance": row["grievance"], "label": row["urgency"]} for row in unique]
 
 
+def tiny_splits() -> dict[str, list[dict[str, Any]]]:
+    """A row of each label in each split, no text twice."""
+    return {
+        split: [{"grievance": f"{split} {label}", "label": label} for label in LABELS]
+        for split in ("train", "eval", "test")
+    }
+
+
 def split_rows(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return {"train": rows[:60], "eval": rows[60:90], "test": rows[90:150]}
 

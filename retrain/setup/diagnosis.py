@@ -1,6 +1,5 @@
 """What a person would look at in an installation, from the token to the answer of the API."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,8 +15,6 @@ from retrain.setup.plan import plan_space
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-SPLITS = ("train", "eval", "test")
 
 
 class Finding(NamedTuple):
@@ -38,25 +35,29 @@ def diagnose(api: "HfApi", values: Mapping[str, str]) -> Iterator[Finding]:
     except HubError as error:
         yield Finding("HF_TOKEN", "could not be checked", str(error))
         return
-    yield _dataset(api, config)
+    yield from _dataset(api, config)
     yield _model(api, config)
     for spec in spaces_of(values):
         yield from _space(Space(api, spec.repo_id), spec)
     yield _endpoint(api, config)
 
 
-def _dataset(api: "HfApi", config: BaseConfig) -> Finding:
+def _dataset(api: "HfApi", config: BaseConfig) -> Iterator[Finding]:
+    """What the run would say of the data set: it is loaded and checked as there."""
+    from load_dataset import load_splits  # heavy
+
     what = f"data set {config.dataset_repo_id}"
+    repo = DatasetRepo(api, config.dataset_repo_id)
     try:
-        files = DatasetRepo(api, config.dataset_repo_id).files()
+        splits = load_splits(repo, config.label2id, repo.revision(config.dataset_revision), config.label)
     except RetrainError as error:
-        return Finding(what, "not readable", str(error))
-    # As push_to_hub and the usual layouts name them: data/train-00000-of-00001.parquet, train.csv, train/….
-    missing = [split for split in SPLITS if not any(re.search(rf"(^|/){split}\b", file) for file in files)]
-    if missing:
-        remedy = "Push it with DatasetDict.push_to_hub and the splits train, eval and test."
-        return Finding(what, f"no file of the split {', '.join(missing)}", remedy)
-    return Finding(what, "has the splits train, eval and test")
+        yield Finding(what, "not readable", str(error))
+        return
+    rows = ", ".join(f"{name} {size}" for name, size in splits.info.split_sizes.items())
+    read_as = "".join(f"; {name} is read from {found}" for name, found in splits.info.read_as.items())
+    yield Finding(what, f"has the splits train, eval and test ({rows} rows){read_as}")
+    for warning in splits.warnings:
+        yield Finding(what, warning)
 
 
 def _model(api: "HfApi", config: BaseConfig) -> Finding:

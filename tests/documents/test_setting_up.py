@@ -3,7 +3,7 @@
 from huggingface_hub import HfApi
 
 from rehearsal.world import push_splits
-from tests.conftest import LiveAPI
+from tests.conftest import LiveAPI, tiny_splits
 from tests.documents.commands import runs
 from tests.documents.conftest import ACTIVATE, JOB_ENVIRONMENT, RETRAIN_SPACE, TOKEN, Clone, make_space
 
@@ -13,10 +13,7 @@ def test_the_set_up_does_as_the_readme_says(
     clone: Clone, commands: list[str], yours: HfApi, live_api: LiveAPI
 ) -> None:
     clone.fill_env_file(HF_TOKEN=TOKEN, API_ENDPOINT=live_api.url, ALLOW_FIRST_RELEASE="true")
-    row = [{"grievance": "a", "label": "URGENT"}]
-    push_splits(
-        yours, "your-name/grievances", dict.fromkeys(("train", "eval", "test"), row), "v20250101_000000"
-    )
+    push_splits(yours, "your-name/grievances", tiny_splits(), "v20250101_000000")
     told = clone.type(*commands)
     assert "would: create the private Space your-name/grievance-retrain" in told
     assert "done: your-name/grievance-retrain: set the secret HF_TOKEN" in told

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 
 from rehearsal.local_hub import LocalHub
 from rehearsal.world import push_splits
-from tests.conftest import CITY, READER, SOURCE, USERS
+from tests.conftest import CITY, READER, SOURCE, USERS, tiny_splits
 
 ENV = {
     "HF_TOKEN": CITY,
@@ -123,15 +123,12 @@ def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
     assert "!!  API http://127.0.0.1:9/predict: can't be asked" in empty.stdout
 
     set_up("--yes", LABEL="urgency")
-    row = [{"grievance": "a", "label": "URGENT"}]
-    push_splits(
-        set_up.api, "city/urgency-data", dict.fromkeys(("train", "eval", "test"), row), "v20250101_000000"
-    )
+    push_splits(set_up.api, "city/urgency-data", tiny_splits(), "v20250101_000000")
     set_up.api.delete_space_secret("city/urgency-retrain", "HF_TOKEN")
     set_up.api.add_space_variable("city/urgency-retrain", "SEED", "3")
     set_up.api.pause_space("city/urgency-retrain")
     checked = set_up(command="check", LABEL="urgency", SEED="7").stdout
-    assert "ok  data set city/urgency-data: has the splits train, eval and test" in checked
+    assert "ok  data set city/urgency-data: has the splits train, eval and test (train 3," in checked
     assert "!!  model city/urgency-model: no version yet" in checked
     assert "!!  API http://127.0.0.1:9/predict: no answer: no connection" in checked
     assert "ok  Space city/urgency-retrain: PAUSED, on cpu-upgrade" in checked

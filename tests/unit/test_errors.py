@@ -88,10 +88,20 @@ def test_of_a_bug_its_kind_and_place_are_told_and_not_its_text() -> None:
 # --- what a machine can lack
 
 
+def wrapped(cause: Exception) -> Exception:
+    """As `datasets` wraps whatever happens while it generates a data set."""
+    try:
+        raise ValueError("An error occurred while generating the dataset") from cause
+    except ValueError as error:
+        return error
+
+
 @pytest.mark.parametrize(
     ("error", "raised"),
     [
         (OSError(errno.ENOSPC, "x"), DiskFullError),
+        (wrapped(OSError(errno.ENOSPC, "x")), DiskFullError),
+        (wrapped(wrapped(MemoryError())), OutOfMemoryError),
         (RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos 64 vs 0"), DiskFullError),
         (ValueError("Arrow: No space left on device"), DiskFullError),
         (MemoryError(), OutOfMemoryError),

@@ -62,6 +62,7 @@ EXAMPLES: list[Any] = [
         4,
         5,
         {"test": (0, 7)},
+        {"eval": "validation"},
     ),
     Resumed(50, "runs/w"),
     Progress("train", 5, 10, 0.5, "on its way", again=True),
