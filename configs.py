@@ -83,7 +83,11 @@ Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-_ALPHA = 'should be one positive number, "balanced", or a number for each class, separated by commas'
+MAX_ALPHA = 1000.0
+_ALPHA = (
+    f'should be one positive number up to {MAX_ALPHA:g}, "balanced", or a number for each class, separated '
+    "by commas"
+)
 
 
 class _Environment(EnvSettingsSource):
@@ -249,7 +253,7 @@ class TrainingSettings(Settings):
             numbers = tuple(float(part) for part in str(value).strip("()").split(","))
         except ValueError:
             numbers = ()
-        if not numbers or not all(0 < n < float("inf") for n in numbers):
+        if not numbers or not all(0 < n <= MAX_ALPHA for n in numbers):
             raise ValueError(_ALPHA)
         return numbers[0] if len(numbers) == 1 else numbers
 

@@ -81,6 +81,7 @@ from retrain.training.devices import (
     usable_devices,
 )
 from retrain.training.fine_tuning import fine_tune, predict, training_summary
+from retrain.training.finiteness import check_probabilities, check_weights
 from retrain.training.progress import Heartbeat, ProgressCallback
 from retrain.training.tokenization import cut_texts, tokenize
 
@@ -188,6 +189,7 @@ class GrievanceClassifier:
     ) -> tuple[Scores, NDArray[np.float64]]:
         """Score a tokenised set; returns the scores and the probability of each class, (rows, classes)."""
         probabilities = predict(self.model, test_set, batch_size, callbacks)
+        check_probabilities(probabilities)
         predictions = probabilities.argmax(axis=1).tolist()
         return compute_scores(test_set["label"], predictions, self.id2label), probabilities
 
@@ -199,6 +201,7 @@ class GrievanceClassifier:
         self, repo: ModelRepo, folder: Path, head: str | None, facts: VersionFacts
     ) -> Release:
         """Publish weights, tokenizer and all of `folder` as one tagged commit on `head`."""
+        check_weights(self.model)
         with resource_errors():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)

@@ -5,7 +5,7 @@
     ├── HubError                  the Hub refused or did not answer
     ├── DatasetError              the data set is not there or can't be trained on
     ├── CheckpointError           the checkpoint is not there or is no XLM-R
-    ├── DivergedError             training came to no finite loss
+    ├── DivergedError             a loss, probability or weight is not finite
     ├── DiskFullError             the disk filled up
     ├── OutOfMemoryError          RAM or GPU memory ran out
     ├── DeviceError               the GPU or one of its processes failed
@@ -59,7 +59,7 @@ class CheckpointError(RetrainError):
 
 
 class DivergedError(RetrainError):
-    """No validation had a finite loss."""
+    """A loss, a probability or a weight is not finite."""
 
 
 class DiskFullError(RetrainError):

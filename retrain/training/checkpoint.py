@@ -25,6 +25,7 @@ from retrain.errors import CheckpointError, resource_errors
 from retrain.events import Resumed
 from retrain.journal import Journal
 from retrain.training.averaging import AVERAGED_WEIGHTS
+from retrain.training.finiteness import weights_not_finite
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def load_classifier(
     checkpoint's own head is loaded.
 
     Raises:
-        CheckpointError: it can't be loaded or is not an XLM-R.
+        CheckpointError: it can't be loaded, is not an XLM-R, or is to be trained and has weights that are not
+            finite.
     """
     labels = {}
     if id2label is not None:
@@ -54,6 +56,10 @@ def load_classifier(
         raise CheckpointError(
             f"{named} is a {model.config.model_type} model. "
             "Name an XLM-RoBERTa checkpoint, such as xlm-roberta-base."
+        )
+    if id2label is not None and (bad := weights_not_finite(model)):
+        raise CheckpointError(
+            f"{named} has weights that are not finite, in {', '.join(bad[:3])}. Name another checkpoint."
         )
     return model, tokenizer
 

@@ -27,7 +27,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from configs import TrainingSettings
-from retrain.errors import DivergedError, resource_errors
+from retrain.errors import resource_errors
 from retrain.records import TrainingSummary
 from retrain.training.averaging import AveragedWeights, load_weights
 from retrain.training.batching import collate_packed, packed
@@ -57,7 +57,7 @@ def fine_tune(
     Checkpoints are kept below `folder`; training goes on from one that is there already, to the same end.
 
     Raises:
-        DivergedError: no validation had a finite loss.
+        DivergedError: a loss is not finite.
     """
     occurring = np.union1d(tokens_of(train_set), tokens_of(eval_set))
     alpha = class_weights(settings.focal_alpha, train_set["label"], model.config.num_labels)
@@ -78,11 +78,7 @@ def fine_tune(
         )
         trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
         trainer.train(resume_from_checkpoint=resume_from)
-        if not trainer.state.best_model_checkpoint:
-            raise DivergedError(
-                "The training diverged: no validation had a finite loss. Lower LEARNING_RATE, and look at "
-                "FOCAL_ALPHA, FOCAL_GAMMA and the base checkpoint."
-            )
+        assert trainer.state.best_model_checkpoint, "it ends with a validation, whose loss is finite"
         load_weights(classifier, Path(trainer.state.best_model_checkpoint))
     return trainer
 

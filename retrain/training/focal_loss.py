@@ -4,6 +4,7 @@ Source: Lin et al., "Focal Loss for Dense Object Detection" (2017), section 3:
 FL(p_t) = -α_t (1 - p_t)^γ log p_t.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
+from retrain.errors import DivergedError
 from retrain.training.averaging import AveragedWeights
 from retrain.training.batching import Batch, micro_batches, token_budget
 
@@ -42,7 +45,10 @@ class FocalLossMultiClass(nn.Module):
 
 
 class FocalLossTrainer(Trainer):
-    """A Trainer for packed batches; its loss, in training and evaluation, is the given focal loss."""
+    """A Trainer for packed batches; its loss, in training and evaluation, is the given focal loss.
+
+    Training and evaluation raise DivergedError at the first loss that is not finite.
+    """
 
     # The loss is a plain mean over its batch: the Trainer has to divide it by the accumulation steps.
     loss_is_scaled_for_ga = False
@@ -76,7 +82,9 @@ class FocalLossTrainer(Trainer):
             with unsynced:
                 losses.append(super().training_step(model, part, num_items_in_batch))
         self.share = 1.0
-        return torch.stack(losses).sum()
+        loss = torch.stack(losses).sum()
+        self._check(f"the loss of step {self.state.global_step + 1}", loss.item())
+        return loss
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the weights, and their average before the Trainer removes the checkpoint before this one."""
@@ -89,6 +97,22 @@ class FocalLossTrainer(Trainer):
         with self.average.in_place() if self.average else nullcontext():
             figures: dict[str, float] = super().evaluate(*args, **kwargs)
         return figures
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Validate; what is not finite is not logged first."""
+        output = super().evaluation_loop(*args, **kwargs)
+        loss = (output.metrics or {}).get("eval_loss", 0.0)
+        self._check(f"the validation loss after step {self.state.global_step}", loss)
+        return output
+
+    def _check(self, what: str, loss: float) -> None:
+        if not math.isfinite(loss):
+            args, focal = self.args, self.focal_loss
+            raise DivergedError(
+                f"The training diverged: {what} is {loss}. Lower LEARNING_RATE={args.learning_rate:g}, and "
+                f"look at FOCAL_ALPHA={focal.alpha.tolist()}, FOCAL_GAMMA={focal.gamma:g}, "
+                f"WEIGHT_DECAY={args.weight_decay:g} and the base checkpoint."
+            )
 
     def compute_loss(
         self,

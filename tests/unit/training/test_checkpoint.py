@@ -111,6 +111,18 @@ def test_a_model_that_is_no_xlm_roberta_is_refused(checkpoint: Path, tmp_path: P
         load_classifier(tmp_path, "HUB_MODEL_ID=city/model")
 
 
+def test_a_base_checkpoint_with_weights_that_are_not_finite_is_refused(copy: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_classifier(copy, "MODEL_CHECKPOINT=x", LABELS)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[7, 0] = float("nan")
+    for kept in (model, tokenizer):
+        kept.save_pretrained(tmp_path / "broken")
+    with pytest.raises(
+        CheckpointError, match=r"MODEL_CHECKPOINT=x has weights that are not finite, in roberta"
+    ):
+        load_classifier(tmp_path / "broken", "MODEL_CHECKPOINT=x", LABELS)
+
+
 # --- the checkpoints of a training run
 
 

@@ -262,10 +262,38 @@ def test_a_kill_while_the_average_is_saved_leaves_the_checkpoint_before_it(
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
 
 
-def test_a_training_without_any_finite_loss_is_an_expected_failure(checkpoint: Path, tmp_path: Path) -> None:
+def diverging(checkpoint: Path, folder: Path, token: int, **changed: str) -> str:
+    """What is said of a model in which one token means nothing finite; the eval split only has token 450."""
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
-    torch.nn.init.constant_(model.classifier.out_proj.bias, float("nan"))
+    with torch.no_grad():
+        model.get_input_embeddings().weight[token] = float("inf")
+    rows = rows_of([9, 5, 7])
+    held_out = [rows[0] | {"input_ids": [0, 450, 2]}, *rows[1:]]
+    sets = (datasets.Dataset.from_list(each) for each in (rows, held_out))
+    with pytest.raises(DivergedError) as caught:
+        fine_tune(model, *sets, config_of(NUM_TRAIN_EPOCHS="1", **changed), folder)
+    return str(caught.value)
+
+
+def test_training_stops_at_the_first_loss_that_is_not_finite(checkpoint: Path, tmp_path: Path) -> None:
+    said = diverging(checkpoint, tmp_path, token=2)
+    assert said.startswith("The training diverged: the loss of step 1 is nan. Lower LEARNING_RATE=0.003, and")
+    assert "FOCAL_GAMMA=1.5, WEIGHT_DECAY=0.07 and the base checkpoint." in said
+
+
+def test_training_stops_at_the_first_validation_loss_that_is_not_finite(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    said = diverging(checkpoint, tmp_path, token=450)
+    assert said.startswith("The training diverged: the validation loss after step 1 is nan.")
+    assert not list(tmp_path.glob("checkpoint-*")), "nothing is kept of it"
+
+
+def test_a_loss_beyond_float32_stops_the_training(checkpoint: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
     rows = datasets.Dataset.from_list(rows_of([9, 5, 7]))
-    with pytest.raises(DivergedError, match="Lower LEARNING_RATE"):
-        fine_tune(model, rows, rows, config_of(NUM_TRAIN_EPOCHS="1"), tmp_path)
+    config = config_of(NUM_TRAIN_EPOCHS="1").model_copy(update={"focal_alpha": 1e300})
+    with pytest.raises(DivergedError, match=r"the loss of step 1 is inf\. .* FOCAL_ALPHA=inf"):
+        fine_tune(model, rows, rows, config, tmp_path)
