@@ -24,7 +24,7 @@ from transformers.trainer_callback import TrainerState
 from retrain.errors import CheckpointError, resource_errors
 from retrain.events import Resumed
 from retrain.journal import Journal
-from retrain.training.averaging import AVERAGED_WEIGHTS
+from retrain.training.checksums import CHECKSUMS, checksum, record_checksums, verified_checksums
 from retrain.training.finiteness import weights_not_finite
 
 logger = logging.getLogger(__name__)
@@ -82,12 +82,13 @@ def last_checkpoint(folder: Path) -> str | None:
     """The newest complete checkpoint of a training run: an interrupted save lacks its last file."""
 
     def is_whole(checkpoint: Path) -> bool:
-        if not (checkpoint / AVERAGED_WEIGHTS).exists():
+        if not (checkpoint / CHECKSUMS).exists():
             return False
         try:
-            return bool(json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())["global_step"])
+            step = json.loads((checkpoint / TRAINER_STATE_NAME).read_bytes())["global_step"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
+        return isinstance(step, int) and step > 0
 
     steps = {each: each.name.removeprefix("checkpoint-") for each in folder.glob("checkpoint-*")}
     whole = [each for each, step in steps.items() if step.isdecimal() and is_whole(each)]
@@ -95,18 +96,26 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def take_over_checkpoint(run_folder: Path, folder: Path, journal: Journal) -> None:
-    """Copy another run's newest checkpoint into `folder` to resume from it; if that fails, start over."""
-    if (found := last_checkpoint(run_folder / "checkpoints")) is None:
+    """Copy another run's newest checkpoint into `folder` to resume from it; if that fails, start over.
+
+    One that is damaged, or that an earlier version of this program saved without checksums, does not count.
+    """
+    checkpoints = run_folder / "checkpoints"
+    if (found := last_checkpoint(checkpoints)) is None:
+        if any(checkpoints.glob("checkpoint-*")):
+            journal.warn(f"No checkpoint of {run_folder.name} was saved whole by this version: trained anew.")
         return
     copy = folder / Path(found).name
     partial = folder / "partial"  # a copy that is cut short is no checkpoint
     try:
         shutil.copytree(found, partial)
+        saved = verified_checksums(partial)
         partial.rename(copy)
         # It was saved because it was the best so far, so the best checkpoint is now the copy.
         state = TrainerState.load_from_json(str(copy / TRAINER_STATE_NAME))
         state.best_model_checkpoint = str(copy)
         state.save_to_json(str(copy / TRAINER_STATE_NAME))
+        record_checksums(copy, saved | {TRAINER_STATE_NAME: checksum(copy / TRAINER_STATE_NAME)})
     except (OSError, ValueError, TypeError) as error:
         journal.warn(f"The checkpoint of {run_folder.name} can't be taken over ({error}): trained anew.")
         shutil.rmtree(folder, ignore_errors=True)

@@ -193,9 +193,8 @@ def training_arguments(settings: TrainingSettings, folder: Path, rows: int) -> T
         eval_steps=settings.eval_steps,
         logging_steps=max(1, settings.eval_steps // 5),
         # Saves at each new best validation, so that there is always one to load at the end, and all that is
-        # needed to go on from there.
+        # needed to go on from there; FocalLossTrainer removes those before it.
         save_strategy="best",
-        save_total_limit=1,
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,

@@ -5,6 +5,7 @@ FL(p_t) = -α_t (1 - p_t)^γ log p_t.
 """
 
 import math
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from retrain.errors import DivergedError
 from retrain.training.averaging import AveragedWeights
 from retrain.training.batching import Batch, micro_batches, token_budget
+from retrain.training.checksums import checksums, record_checksums
 
 
 class FocalLossMultiClass(nn.Module):
@@ -87,10 +89,26 @@ class FocalLossTrainer(Trainer):
         return loss
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the weights, and their average before the Trainer removes the checkpoint before this one."""
+        """Save the weights, and their average with them."""
         super().save_model(output_dir, _internal_call)
         if self.average and output_dir and self.args.should_save:
             self.average.save(Path(output_dir))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save a checkpoint with its checksums, and only then remove those before it: none is as good."""
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # each process has a file in it
+        if self.args.should_save:
+            checkpoint = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            record_checksums(checkpoint, checksums(checkpoint))
+            for other in checkpoint.parent.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+                if other != checkpoint:
+                    shutil.rmtree(other, ignore_errors=True)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Go on from fp16 in another precision; the other way, a new scaler finds its scale in some steps."""
+        if getattr(self.accelerator, "scaler", None) is not None:
+            super()._load_scaler(checkpoint)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validate the averaged weights, if there is an average."""

@@ -46,6 +46,24 @@ def test_a_run_that_is_killed_goes_on_at_the_restart_to_the_same_end(city: City,
     assert losses[0].done == 2, "the curve begins where the run that was cut short began"
 
 
+def test_a_damaged_checkpoint_is_not_gone_on_from(city: City, good_splits: Splits) -> None:
+    """One flipped bit in the optimizer's state, which no library would notice."""
+    city.push(good_splits)
+    city.serve_newest()
+    job = city.start(ALLOW_FIRST_RELEASE="true", **LONG)
+    cut_short = city.wait_for(job, "progress", done=30)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.communicate(timeout=20)
+    (optimizer,) = (cut_short / "checkpoints").glob("*/optimizer.pt")
+    content = bytearray(optimizer.read_bytes())
+    content[len(content) // 2] ^= 1
+    optimizer.write_bytes(content)
+    run = city.run(ALLOW_FIRST_RELEASE="true", **LONG)
+    assert run.exit_code == 0, run.output
+    assert "resumed" not in run.record
+    assert "not as it was saved: optimizer.pt): trained anew." in str(run.record["warnings"])
+
+
 def test_other_settings_or_data_do_not_go_on_from_a_run_that_was_cut_short(
     city: City, good_splits: Splits
 ) -> None:

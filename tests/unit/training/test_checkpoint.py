@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,13 @@ from retrain.errors import (
 )
 from retrain.events import Resumed
 from retrain.journal import Journal
-from retrain.training.averaging import AVERAGED_WEIGHTS
 from retrain.training.checkpoint import (
     last_checkpoint,
     load_classifier,
     loading_errors,
     take_over_checkpoint,
 )
+from retrain.training.checksums import CHECKSUMS, checksums, record_checksums, verified_checksums
 
 LABELS = {0: "NORMAL", 1: "URGENT", 2: "HIGHLY URGENT"}
 
@@ -130,13 +131,14 @@ def save(folder: Path, step: int, state: str | None = None) -> Path:
     """What matters here of a checkpoint; `state` in place of a whole trainer_state.json."""
     checkpoint = folder / f"checkpoint-{step}"
     checkpoint.mkdir(parents=True)
-    (checkpoint / AVERAGED_WEIGHTS).touch()
+    (checkpoint / "optimizer.pt").write_bytes(b"momenta")
     if state is None:
         TrainerState(global_step=step, best_model_checkpoint="elsewhere").save_to_json(
             str(checkpoint / "trainer_state.json")
         )
     else:
         (checkpoint / "trainer_state.json").write_text(state)
+    record_checksums(checkpoint, checksums(checkpoint))
     return checkpoint
 
 
@@ -147,14 +149,17 @@ def test_the_newest_checkpoint_is_that_of_the_greatest_step(tmp_path: Path) -> N
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
 
 
-def test_a_checkpoint_without_an_average_is_passed_over(tmp_path: Path) -> None:
+def test_a_checkpoint_without_checksums_is_passed_over(tmp_path: Path) -> None:
     """It was cut short, or an earlier version of the program has made it."""
     save(tmp_path, 5)
-    (save(tmp_path, 10) / AVERAGED_WEIGHTS).unlink()
+    (save(tmp_path, 10) / CHECKSUMS).unlink()
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
 
 
-@pytest.mark.parametrize("state", ["", "{", "[]", "{}", '{"global_step": 0}', "null"])
+@pytest.mark.parametrize(
+    "state",
+    ["", "{", "[]", "{}", '{"global_step": 0}', '{"global_step": -1}', '{"global_step": "10"}', "null"],
+)
 def test_a_checkpoint_whose_state_is_not_whole_is_passed_over(tmp_path: Path, state: str) -> None:
     save(tmp_path, 5)
     save(tmp_path, 10, state)
@@ -172,7 +177,9 @@ def test_a_checkpoint_that_is_taken_over_stands_in_its_new_place_as_the_best(
 ) -> None:
     earlier = tmp_path / "earlier"
     save(earlier / "checkpoints", 5)
-    (save(earlier / "checkpoints", 10) / "model.safetensors").write_bytes(b"weights")
+    newest = save(earlier / "checkpoints", 10)
+    (newest / "model.safetensors").write_bytes(b"weights")
+    record_checksums(newest, checksums(newest))
     take_over_checkpoint(earlier, tmp_path / "mine", journal)
     copy = tmp_path / "mine" / "checkpoint-10"
     assert [each.name for each in copy.parent.iterdir()] == ["checkpoint-10"]
@@ -180,6 +187,7 @@ def test_a_checkpoint_that_is_taken_over_stands_in_its_new_place_as_the_best(
     state = TrainerState.load_from_json(str(copy / "trainer_state.json"))
     assert (state.best_model_checkpoint, state.global_step) == (str(copy), 10)
     assert journal.record().resumed == Resumed(10, str(earlier))
+    assert verified_checksums(copy).keys() == {"model.safetensors", "optimizer.pt", "trainer_state.json"}
 
 
 def test_without_a_checkpoint_nothing_is_taken_over_and_nothing_said(
@@ -199,6 +207,41 @@ def test_a_checkpoint_that_can_not_be_taken_over_is_a_warning_and_leaves_nothing
     record = journal.record()
     assert "The checkpoint of earlier can't be taken over" in record.warnings[0].message
     assert record.resumed is None
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("optimizer.pt", flip_a_bit),
+        ("optimizer.pt", lambda file: file.write_bytes(file.read_bytes()[:-3])),
+        ("optimizer.pt", Path.unlink),
+        ("scaler.pt", Path.touch),
+        ("trainer_state.json", lambda file: file.write_text('{"global_step": 999999999}')),
+        (CHECKSUMS, lambda file: file.write_text("{")),
+        (CHECKSUMS, lambda file: file.write_text("[]")),
+        (CHECKSUMS, lambda file: file.write_text('{"optimizer.pt": 5}')),
+        (CHECKSUMS, Path.unlink),
+    ],
+    ids=["flipped", "cut", "missing", "added", "absurd", "no json", "list", "other", "no checksums"],
+)
+def test_a_damaged_checkpoint_is_a_warning_and_training_begins_anew(
+    tmp_path: Path, journal: Journal, file: str, damage: Callable[[Path], object]
+) -> None:
+    damage(save(tmp_path / "earlier" / "checkpoints", 10) / file)
+    take_over_checkpoint(tmp_path / "earlier", tmp_path / "mine", journal)
+    assert not (tmp_path / "mine").exists()
+    record = journal.record()
+    assert record.resumed is None
+    (warning,) = record.warnings
+    assert warning.message.endswith("trained anew.")
+    if file != CHECKSUMS:
+        assert f"not as it was saved: {file}" in warning.message
 
 
 # --- what a checkpoint can cause

@@ -23,6 +23,7 @@ from retrain.errors import DivergedError
 from retrain.records import TrainingSummary
 from retrain.training.averaging import AVERAGED_WEIGHTS
 from retrain.training.checkpoint import last_checkpoint
+from retrain.training.checksums import CHECKSUMS, checksums, record_checksums, verified_checksums
 from retrain.training.fine_tuning import (
     class_weights,
     epochs_of,
@@ -97,7 +98,6 @@ def config_of(**changed: str) -> UrgencyConfig:
         ("greater_is_better", False),
         ("load_best_model_at_end", True),
         ("save_strategy", "best"),
-        ("save_total_limit", 1),
         ("remove_unused_columns", False),
         ("label_names", ["labels"]),
         ("report_to", []),
@@ -260,6 +260,53 @@ def test_a_kill_while_the_average_is_saved_leaves_the_checkpoint_before_it(
     with pytest.raises(Exception, match="directory"):
         fine_tune(model, rows, rows.select(range(6)), config, tmp_path, [KilledInTheSecondSave()])
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
+def test_a_checkpoint_is_saved_with_the_checksums_of_all_its_files_and_is_the_only_one(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    trainer = trained(checkpoint, tmp_path, NUM_TRAIN_EPOCHS="5", EVAL_STEPS="2", EARLY_STOPPING_PATIENCE="9")
+    assert [each.name for each in tmp_path.iterdir()] == [f"checkpoint-{trainer.state.best_global_step}"]
+    saved = verified_checksums(Path(str(trainer.state.best_model_checkpoint))).keys()
+    assert saved >= {
+        "model.safetensors",
+        AVERAGED_WEIGHTS,
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "trainer_state.json",
+    }
+
+
+def test_a_kill_before_the_checksums_leaves_the_checkpoint_before_it(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    class KilledBeforeTheChecksums(TrainerCallback):
+        """They can't be written from the second epoch on: there is a folder in their place."""
+
+        def on_step_end(self, args: object, state: TrainerState, control: object, **_: object) -> None:
+            if state.global_step == 4:
+                (tmp_path / "checkpoint-4" / CHECKSUMS).mkdir(parents=True)
+
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
+    rows = datasets.Dataset.from_list(rows_of([9, 5, 7] * 4))
+    config = config_of(EVAL_STEPS="2", NUM_TRAIN_EPOCHS="3")
+    with pytest.raises(IsADirectoryError):
+        fine_tune(model, rows, rows.select(range(6)), config, tmp_path, [KilledBeforeTheChecksums()])
+    (tmp_path / "checkpoint-4" / CHECKSUMS).rmdir()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there may be a scaler on a GPU")
+def test_a_run_that_was_cut_short_in_fp16_goes_on_without_a_scaler(checkpoint: Path, tmp_path: Path) -> None:
+    trained(checkpoint, tmp_path, NUM_TRAIN_EPOCHS="1")
+    cut_short = Path(str(last_checkpoint(tmp_path)))
+    torch.save({"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 3}, cut_short / "scaler.pt")
+    record_checksums(cut_short, checksums(cut_short))
+    trainer = trained(checkpoint, tmp_path, NUM_TRAIN_EPOCHS="3", EARLY_STOPPING_PATIENCE="9")
+    assert trainer.state.global_step == 6
+    assert trainer.state.log_history[0]["step"] <= 2, "it went on"
 
 
 def diverging(checkpoint: Path, folder: Path, token: int, **changed: str) -> str:
