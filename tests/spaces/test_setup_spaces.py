@@ -114,6 +114,33 @@ def test_the_inference_space_gets_what_its_own_settings_need(set_up: SetUp) -> N
     assert "RETRAIN_TRIGGER_TOKEN" not in set_up.api.get_space_secrets("city/urgency-retrain")
 
 
+def test_a_check_refuses_the_data_set_that_a_run_refuses(set_up: SetUp) -> None:
+    splits = tiny_splits()
+    splits["eval"].append({"grievance": "eval, unlabelled", "label": None})
+    push_splits(set_up.api, "city/urgency-data", splits, "v20250101_000000")
+    checked = set_up(command="check", LABEL="urgency")
+    assert checked.returncode == 1
+    assert "!!  data set city/urgency-data: not readable" in checked.stdout
+    assert "Split eval has 1 row (number 3, from 0) with a null label." in checked.stdout
+    other = set_up(command="check", LABEL="urgency", DATASET_REVISION="v20250102_000000")
+    assert "DATASET_REVISION=v20250102_000000 is no branch, tag or commit" in other.stdout
+
+
+def test_a_check_says_what_is_read_in_place_of_what(set_up: SetUp) -> None:
+    splits = {
+        {"eval": "validation"}.get(name, name): [
+            {"id": i, "text": row["grievance"], "urgency": row["label"]} for i, row in enumerate(rows)
+        ]
+        for name, rows in tiny_splits().items()
+    }
+    push_splits(set_up.api, "city/urgency-data", splits, "v20250101_000000")
+    checked = set_up(command="check", LABEL="urgency").stdout
+    assert (
+        "ok  data set city/urgency-data: has the splits train, eval and test (train 3, eval 3, test 3 rows); "
+        "eval is read from validation; grievance is read from text; label is read from urgency"
+    ) in checked
+
+
 def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
     empty = set_up(command="check", LABEL="urgency")
     assert empty.returncode == 1
