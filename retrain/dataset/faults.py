@@ -52,12 +52,15 @@ def reason(error: Exception) -> str:
         return f"the files have splits that the card does not name: {_quoted(said)}. {_CARD}"
     if empty := re.search(r'Instruction "(\w+)" corresponds to no data', said):
         return f"the split {shown(empty[1])} has no row. Fill it, then {_PUSH}"
-    if "ImportError" in kinds:
-        outside = "its card names files outside the repository, which are not fetched"
-        return f"{outside} ({_known(said) or 'ImportError'}). Upload the files themselves"
+    if "ImportError" in kinds or "Data files don't belong to" in said or "(repository not found)" in said:
+        detail = f" ({known})" if (known := _known(said)) else ""
+        outside = f"its card names files outside the repository, which are not fetched{detail}"
+        return f"{outside}. Upload the files themselves"
+    if "same data file format for all splits" in said:
+        return f"its files are of several formats. Give all splits one, then {_PUSH}"
     if absent := re.search(r"Unable to find '([^']*)'", said):
         path = _REMOTE.search(absent[1])
-        return f"its card names {shown(path[1]) if path else 'a file'}, which is not there. {_CARD}"
+        return f"its card names {shown(path[1] if path else absent[1])}, which is not there. {_CARD}"
     if re.search(r"Expected (configs|data_files)", said):
         return f"what its card says in configs is not understood. {_CARD}"
     if kinds & {"EmptyDatasetError", "DataFilesNotFoundError"}:
@@ -89,7 +92,10 @@ def _fault(root: BaseException, said: str, file: Path | None) -> tuple[str, str]
         return what, f"Give the column one type, then {_PUSH}"
     if "BatchSize must be greater than 0" in said:  # Parquet
         return "it has no row", f"Fill it, then {_PUSH}"
-    return _known(said) or f"it is damaged ({type(root).__name__})", f"Correct it, then {_PUSH}"
+    if known := _known(said):
+        return known, f"Correct it, then {_PUSH}"
+    what = "it is damaged" if file else "`datasets` can't load it"
+    return f"{what} ({type(root).__name__})", "Push it anew with DatasetDict.push_to_hub"
 
 
 def _file_of(chain: Iterable[BaseException]) -> Path | None:

@@ -210,6 +210,22 @@ REFUSED: dict[str, tuple[Files, str]] = {
         csv_files() | {"README.md": card("path: test.csv", by="path: s3://bucket/test.csv")},
         "its card names files outside the repository, which are not fetched (Install s3fs",
     ),
+    "local": (
+        csv_files() | {"README.md": card("path: test.csv", by="path: /etc/passwd")},
+        "its card names '/etc/passwd', which is not there",
+    ),
+    "others": (
+        csv_files() | {"README.md": card("path: test.csv", by="path: hf://datasets/city/no/test.csv")},
+        "its card names files outside the repository, which are not fetched. Upload",
+    ),
+    "formats": (
+        {"train.csv": as_csv("train"), "validation.csv": as_csv("v"), "test.jsonl": as_jsonl("test")},
+        "its files are of several formats. Give all splits one",
+    ),
+    "no-zip": (
+        {"train.zip": b"PK", "validation.csv": as_csv("v"), "test.csv": as_csv("test")},
+        "can't be read: `datasets` can't load it (ValueError). Push it anew with DatasetDict.push_to_hub.",
+    ),
     "no-file": ({"notes.md": b"x"}, "it has no data file"),
     "only-eval": (
         {f"{name}.csv": as_csv(name) for name in ("train", "eval")},
