@@ -102,7 +102,7 @@ def check_splits(
     for name in SPLITS:
         split = loaded[chosen[name]]
         columns = _columns(name, split, label)
-        read_as |= {column: there for column, there in columns.items() if column != there}
+        read_as |= {column: there.strip() for column, there in columns.items() if column != there.strip()}
         checked[name], exact[name], keys[name] = _check_split(name, split, columns, label2id)
     shared = _shared_texts(repo_id, keys["eval"], keys["test"])
     contradictory, rows = contradictions(keys, {name: split["label"] for name, split in checked.items()})

@@ -67,9 +67,10 @@ def reason(error: Exception) -> str:
         return "it has no data file. Push one: Parquet, CSV or JSON lines"
     file = _file_of(chain)
     what, remedy = _fault(chain[-1], said, file)
-    remote = _REMOTE.search(said)
-    named = _SNAPSHOT.search(str(file)) or remote
-    return f"{named[1]}: {what}. {remedy}" if named else f"{what}. {remedy}"
+    if named := _SNAPSHOT.search(str(file)) or _REMOTE.search(said):
+        name = named[1] if named[1].isprintable() and len(named[1]) <= 100 else shown(named[1])
+        return f"{name}: {what}. {remedy}"
+    return f"{what}. {remedy}"
 
 
 def _fault(root: BaseException, said: str, file: Path | None) -> tuple[str, str]:

@@ -94,7 +94,7 @@ class DatasetRepo:
                 f"default one or named as LABEL={label}. Rename one, or mark one with `default: true` in "
                 "README.md."
             )
-        read_as = {"config": config} if config is not None and config != default else {}
+        read_as = {"config": config.strip()} if config is not None and config != default else {}
         builder = datasets.load_dataset_builder(**place, name=config)
         files = {
             str(split): [str(path).partition(f"@{revision}/")[2] for path in paths]
