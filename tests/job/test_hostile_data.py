@@ -75,7 +75,9 @@ def test_a_run_on_hostile_texts_ends_as_any_other(hostile_run: tuple[Run, int]) 
 def test_texts_with_several_labels_are_warned_of_and_recorded(hostile_run: tuple[Run, int]) -> None:
     record = hostile_run[0].record
     assert record["dataset"]["contradictory_texts"] == len(HOSTILE)
-    assert f"{len(HOSTILE)} texts are in city/data with more than one label (test: " in str(record["warnings"])
+    assert f"{len(HOSTILE)} texts are in city/data with more than one label (test: " in str(
+        record["warnings"]
+    )
 
 
 def test_a_text_of_ten_megabytes_costs_no_gigabytes(hostile_run: tuple[Run, int]) -> None:
