@@ -29,9 +29,10 @@ def test_the_simulation_prints_the_rows_of_the_guide(clone: Clone, commands: lis
         ("quality", "--labels urgency --rows 60 --splits 1 --recipes ours"),
         ("live_comparison", "--texts 8"),
         ("inference_load", "--clients 2 --seconds 0.5"),
+        ("chaos", "--kills 1 --pairs 0"),
     ],
 )
-@runs(SET + r"python -m benchmarks\.(training quality|quality|memory|live_comparison|inference_load).*")
+@runs(SET + r"python -m benchmarks\.(training quality|quality|memory|live_comparison|inference_load|chaos).*")
 def test_a_benchmark_runs_as_its_document_says(
     clone: Clone, commands: list[str], placeholders: Callable[[str], str], name: str, smaller: str
 ) -> None:
