@@ -111,7 +111,7 @@ def end(
     from retrain.hub.spaces import Space
     from retrain.lifecycle.ending import Ending
 
-    api = connect(config.hf_token.get_secret_value())
+    api = connect(config.hf_token.get_secret_value(), journal)
     record = Ending(
         journal,
         keep={
@@ -157,7 +157,7 @@ def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
     space_id = variables.get("RETRAIN_SPACE_ID") or variables.get("SPACE_ID")
     if in_both_roles(variables):
         space_id = None  # it is the Space that serves citizens
-    space = Space(connect(token), space_id) if token and space_id else None
+    space = Space(connect(token, journal), space_id) if token and space_id else None
     send = {"The notification": partial(notify_people, urls, journal, redact)}
     inside = is_inside(space_id, variables)
     record = Ending(journal, keep={}, send=send, space=space, inside=inside).finish()

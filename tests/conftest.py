@@ -25,7 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # noqa: E40
 from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
-from huggingface_hub import HfApi  # noqa: E402
+from huggingface_hub import HfApi, set_client_factory  # noqa: E402
+from huggingface_hub.utils._http import default_client_factory  # noqa: E402
 
 from retrain.events import Progress, Stage, Started, Validation  # noqa: E402
 from configs import BaseConfig  # noqa: E402
@@ -35,6 +36,7 @@ from rehearsal.sample_data import make_grievances  # noqa: E402
 from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
 from rehearsal.world import push_splits  # noqa: E402
 from retrain.hub.model_repo import ModelRepo  # noqa: E402
+from retrain.hub.retries import RetryingClient  # noqa: E402
 from retrain.records import VERSION_TAG, Version  # noqa: E402
 from tests import fork_server  # noqa: E402
 from transformers import pipeline  # noqa: E402
@@ -125,6 +127,14 @@ def signals_as_before() -> Iterator[None]:
     yield
     for signum, handler in before.items():
         signal.signal(signum, handler)
+
+
+@pytest.fixture(autouse=True)
+def hub_client_as_before() -> Iterator[None]:
+    """`connect` gives the whole process its client, and the next tests may count on the library's own."""
+    yield
+    RetryingClient.watcher = None
+    set_client_factory(default_client_factory)
 
 
 @pytest.fixture(scope="session")

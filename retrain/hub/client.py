@@ -1,13 +1,5 @@
-"""The one client of the Hub: time-outs on every call, retries of what passes by itself, errors of the tree.
+"""The one client of the Hub: time-outs on every call, proxies, errors of the tree. See retries.py, too."""
 
-huggingface_hub gives its calls neither. Its own uploads, LFS batches and tree listings are retried by itself
-and are left as they are. A repeated release is safe: its commit carries parent_commit, so that the second one
-is refused if the first was made after all.
-"""
-
-import logging
-import random
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,50 +10,16 @@ from huggingface_hub.utils import httpx
 from huggingface_hub.utils._http import hf_request_event_hook  # the default client has it too
 
 from retrain.errors import HubError, RetrainError
-
-TRANSIENT_STATUS = frozenset({429, 502, 503, 504})
-TRIES = 4
-LONGEST_WAIT = 30.0
-_RETRIED_BY_THE_LIBRARY = ("/preupload/", "/info/lfs/", "/tree/")
-
-logger = logging.getLogger(__name__)
-
-
-class RetryingTransport(httpx.HTTPTransport):
-    """Retries named transient errors with exponential back-off, jitter and Retry-After."""
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        tries = 1 if any(part in request.url.path for part in _RETRIED_BY_THE_LIBRARY) else TRIES
-        for attempt in range(1, tries + 1):
-            wait = min(LONGEST_WAIT, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
-            try:
-                response = super().handle_request(request)
-            except httpx.TransportError as error:
-                # Without a connection the request was never sent, so that any method may be repeated.
-                repeatable = isinstance(error, httpx.ConnectError) or request.method in ("GET", "HEAD")
-                if attempt == tries or not repeatable:
-                    raise
-                cause = type(error).__name__
-            else:
-                if response.status_code not in TRANSIENT_STATUS or attempt == tries:
-                    return response
-                cause = f"status {response.status_code}"
-                retry_after = response.headers.get("Retry-After", "")
-                wait = min(LONGEST_WAIT, float(retry_after)) if retry_after.isdigit() else wait
-                response.close()
-            logger.info("The Hub: %s at %s; once more in %.1f s", cause, request.url.path, wait)
-            time.sleep(wait)
-        raise AssertionError("unreachable")
+from retrain.hub.retries import RetryingClient, Watcher
 
 
 def configure_hub_client(timeout: float = 60.0) -> None:
     """Give all of huggingface_hub (and so datasets and transformers) this client, for the whole process.
 
-    timeout: seconds without a byte before a call fails.
+    timeout: seconds without a byte before a call fails. Proxies are those of the environment.
     """
     set_client_factory(
-        lambda: httpx.Client(
-            transport=RetryingTransport(),
+        lambda: RetryingClient(
             event_hooks={"request": [hf_request_event_hook]},
             follow_redirects=True,
             timeout=httpx.Timeout(timeout, connect=10.0),
@@ -69,8 +27,12 @@ def configure_hub_client(timeout: float = 60.0) -> None:
     )
 
 
-def connect(token: str | None) -> HfApi:
-    """The client for one account: the only place where one is made."""
+def connect(token: str | None, watcher: Watcher | None = None) -> HfApi:
+    """The client for one account: the only place where one is made.
+
+    watcher: informed from now on of the waits that the Hub asks for, by all clients of this process.
+    """
+    RetryingClient.watcher = watcher or RetryingClient.watcher
     configure_hub_client()
     return HfApi(token=token)
 
@@ -103,7 +65,7 @@ def repository_exists(api: HfApi, repo_id: str, kind: str) -> bool:
 
 def create_repository(api: HfApi, repo_id: str, kind: str) -> None:
     """Create a private repository; kind: "dataset" or "model"."""
-    api.create_repo(repo_id, repo_type=kind, private=True)
+    api.create_repo(repo_id, repo_type=kind, private=True, exist_ok=True)
 
 
 @contextmanager

@@ -113,7 +113,9 @@ class Space:
 
     def create(self, *, paused: bool) -> None:
         """Create it: private, for Docker, and paused if asked for."""
-        self._api.create_repo(self.repo_id, repo_type="space", space_sdk="docker", private=True)
+        self._api.create_repo(
+            self.repo_id, repo_type="space", space_sdk="docker", private=True, exist_ok=True
+        )
         if paused:
             self._api.pause_space(self.repo_id)
 

@@ -299,16 +299,43 @@ def test_a_token_without_write_permission_fails_before_training(city: City, good
     assert READER not in run.output
 
 
-def test_a_hub_that_answers_503_once_is_asked_again(city: City, good_splits: Splits) -> None:
+def test_one_failure_of_each_call_to_the_hub_does_not_end_the_run(city: City, good_splits: Splits) -> None:
     city.push(good_splits)
     city.serve_newest()
-    fault = city.hub.faults.add(method="GET", path=r"/api/datasets/city/data", status=503)
-    commit = city.hub.faults.add(method="POST", path="/commit/", status=503)
+    calls = [
+        ("GET", "/api/whoami-v2", 500),
+        ("GET", "/api/datasets/city/data", 503),
+        ("POST", "/preupload/main", 500),
+        ("POST", "/info/lfs/", 502),
+        ("PUT", "/_lfs/", 503),
+        ("POST", "/city/model/commit/main", 500),
+        ("POST", "/city/model/tag/", 500),
+        ("POST", "/city/inference/restart", 500),
+        ("POST", "/city/model/branch/", 500),
+        ("POST", "/city/model/commit/runs", 502),
+        ("POST", "/city/retrain/pause", 500),
+    ]
+    faults = [city.hub.faults.add(method=m, path=path, status=status) for m, path, status in calls]
     run = city.run(**FIRST)
-    assert fault.hits == commit.hits == 1
-    assert run.exit_code == 0, run.output
-    assert run.record["outcome"] == "accepted"
+    assert [fault.hits for fault in faults] == [1] * len(faults)
+    assert (run.exit_code, run.record["outcome"]) == (0, "accepted"), run.output
+    assert len(city.version_tags) == 1
+    assert run.record["kept"]["url"]
     assert city.paused
+
+
+def test_a_rate_limit_is_waited_out_and_log_and_page_say_so(city: City, good_splits: Splits) -> None:
+    city.push(good_splits)
+    city.serve_newest()
+    limit = {"status": 429, "headers": {"RateLimit": '"api";r=0;t=2'}}
+    upload = city.hub.faults.add(method="PUT", path="/_lfs/", **limit)
+    tag = city.hub.faults.add(method="POST", path="/city/model/tag/", **limit)
+    run = city.run(**FIRST)
+    assert (upload.hits, tag.hits) == (1, 1)
+    assert (run.exit_code, run.record["outcome"]) == (0, "accepted"), run.output
+    assert run.output.count("The Hub limits the rate of calls: /") == 3  # the first one in the summary, too
+    (warning,) = [w["message"] for w in run.record["warnings"] if "limits the rate" in w["message"]]
+    assert "(status 429) is asked again in" in warning
 
 
 def test_a_hub_that_answers_503_for_ever_fails_the_run(city: City, good_splits: Splits) -> None:
