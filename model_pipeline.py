@@ -371,7 +371,7 @@ def gate_rules(settings: GateSettings, seed: int) -> GateRules:
 def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journal) -> Verdict:
     """The run: data, checkpoint, pipeline; none of it if nothing has changed and SKIP_UNCHANGED is set."""
     tracker = classifier.start_tracking(journal, config.public_values())
-    api = connect(classifier.hf_token)
+    api = connect(classifier.hf_token, journal)
     check_token(api)
 
     journal.write(environment())
