@@ -28,8 +28,11 @@ def whoami(call: Asked) -> Json:
         raise HubError(401, "Invalid username or password.")
     full_names = user.get("org_fullnames", {})
     organizations = [{"name": name, "fullname": full_names.get(name, name)} for name in user.get("orgs", [])]
-    token = {"accessToken": {"displayName": "local", "role": user.get("role", "write")}}
-    return {"type": "user", "fullname": user["name"]} | user | {"orgs": organizations, "auth": token}
+    token = {"displayName": "local", "role": user.get("role", "write")}
+    if "fineGrained" in user:
+        token |= {"role": "fineGrained", "fineGrained": user["fineGrained"]}
+    auth = {"auth": {"accessToken": token}}
+    return {"type": "user", "fullname": user["name"]} | user | {"orgs": organizations} | auth
 
 
 # --- repositories

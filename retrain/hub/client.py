@@ -1,16 +1,26 @@
-"""The one client of the Hub: time-outs on every call, proxies, errors of the tree. See retries.py, too."""
+"""The one client of the Hub: time-outs, proxies, what the token may do. retries.py has what is repeated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from typing import Any
 
 from huggingface_hub import HfApi, set_client_factory
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    FileMetadataError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+)
 from huggingface_hub.utils import httpx
 from huggingface_hub.utils._http import hf_request_event_hook  # the default client has it too
 
-from retrain.errors import HubError, RetrainError
+from retrain.errors import HubError, RetrainError, resource_errors
+from retrain.hub.causes import UNWRITABLE, cause_of_refusal, cause_of_silence, unwritable
 from retrain.hub.retries import RetryingClient, Watcher
+
+# LocalEntryNotFoundError: the client looked into its cache, having got no answer.
+_NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, ConnectionError, TimeoutError, LocalEntryNotFoundError)
 
 
 def configure_hub_client(timeout: float = 60.0) -> None:
@@ -18,13 +28,22 @@ def configure_hub_client(timeout: float = 60.0) -> None:
 
     timeout: seconds without a byte before a call fails. Proxies are those of the environment.
     """
-    set_client_factory(
-        lambda: RetryingClient(
-            event_hooks={"request": [hf_request_event_hook]},
-            follow_redirects=True,
-            timeout=httpx.Timeout(timeout, connect=10.0),
-        )
-    )
+
+    def client() -> httpx.Client:
+        try:
+            return RetryingClient(
+                event_hooks={"request": [hf_request_event_hook]},
+                follow_redirects=True,
+                timeout=httpx.Timeout(timeout, connect=10.0),
+            )
+        except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
+            raise HubError(
+                "The Hub can't be called: one of SSL_CERT_FILE, SSL_CERT_DIR, HTTP_PROXY, HTTPS_PROXY and "
+                f"ALL_PROXY can't be used ({type(error).__name__}). A certificate is a PEM file, a proxy an "
+                "address such as http://proxy.example:3128; SOCKS is not supported."
+            ) from error
+
+    set_client_factory(client)
 
 
 def connect(token: str | None, watcher: Watcher | None = None) -> HfApi:
@@ -48,14 +67,27 @@ def token_role(api: HfApi) -> str:
     return str(account(api).get("auth", {}).get("accessToken", {}).get("role", "unknown"))
 
 
-def check_token(api: HfApi) -> None:
+def check_token(api: HfApi, writes_to: Iterable[str] = ()) -> None:
     """Say at the start, rather than after hours of training, that nothing can be published.
 
+    writes_to: the repositories that a fine-grained token must name, or whose owner it must name.
+
     Raises:
-        HubError: HF_TOKEN is not accepted or may only read.
+        HubError: HF_TOKEN is not accepted, may only read, or may not write to one of them.
     """
-    if token_role(api) == "read":
+    token = account(api).get("auth", {}).get("accessToken", {})
+    if token.get("role") == "read":
         raise HubError("HF_TOKEN may only read, and the run publishes a model. Make one with write access.")
+    scopes = token.get("fineGrained", {}).get("scoped")
+    if token.get("role") != "fineGrained" or scopes is None:
+        return
+    writable = {str(each["entity"]["name"]).lower() for each in scopes if "repo.write" in each["permissions"]}
+    names = {repo_id: {repo_id.lower(), repo_id.split("/")[0].lower()} for repo_id in writes_to}
+    if lacking := [repo_id for repo_id, either in names.items() if not either & writable]:
+        raise HubError(
+            f"HF_TOKEN is fine-grained and may not write to {', '.join(lacking)}. Give it write access to "
+            f"contents and settings there, at {api.endpoint}/settings/tokens."
+        )
 
 
 def repository_exists(api: HfApi, repo_id: str, kind: str) -> bool:
@@ -74,33 +106,23 @@ def hub_errors(doing: str, repo_id: str, raised: type[RetrainError] = HubError) 
 
     doing: what was tried, as in "read the data set"; raised: the class to raise.
     """
+    failed = f"Could not {doing} {repo_id}"
     try:
         yield
-    except LocalEntryNotFoundError as error:  # the client looked into its cache, having got no answer
-        raise raised(
-            f"Could not {doing} {repo_id}: the Hub can't be reached. Restart the run later.", transient=True
-        ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code
-        said = (error.server_message or "").splitlines()
         transient = status == 429 or status >= 500
-        if status in (401, 403):
-            cause = (
-                "HF_TOKEN is not accepted or lacks the permission. Give it write access to this repository"
-            )
-        elif status == 404:
-            cause = "it does not exist, or HF_TOKEN may not see it. Check the name and the token's scopes"
-        elif transient:
-            cause = "the Hub is overloaded or down, also after retries. Restart the run later"
-        else:
-            cause = "the Hub refused it"
-        detail = f"status {status}" + (f": {said[0][:200]}" if said else "")
-        raise raised(f"Could not {doing} {repo_id}: {cause} ({detail}).", transient=transient) from error
-    except (httpx.TransportError, ConnectionError, TimeoutError) as error:
-        raise raised(
-            f"Could not {doing} {repo_id}: the Hub can't be reached or dropped the connection "
-            f"({type(error).__name__}). Check the network and the Hub's status, then restart.",
-            transient=True,
-        ) from error
+        raise raised(f"{failed}: {cause_of_refusal(error)}.", transient=transient) from error
+    except _NO_ANSWER as error:
+        raise raised(f"{failed}: {cause_of_silence(error)}.", transient=True) from error
     except HFValidationError as error:
-        raise raised(f"Could not {doing} {repo_id}: {error}") from error
+        raise raised(f"{failed}: {error}") from error
+    except (JSONDecodeError, FileMetadataError) as error:
+        raise raised(
+            f"{failed}: what answered is not the Hub. Check HF_ENDPOINT, and whether a proxy wants a login."
+        ) from error
+    except OSError as error:
+        with resource_errors():
+            if error.errno not in UNWRITABLE:
+                raise
+        raise raised(f"{failed}: {unwritable(error)}.") from error

@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from huggingface_hub.utils import httpx
 
 from retrain.errors import CheckpointError, ComparisonError, HubError, ReleaseError, RetrainError
@@ -46,6 +51,8 @@ class ModelRepo:
         with hub_errors("read the model repository", self.repo_id):
             try:
                 info = self._api.model_info(self.repo_id)
+            except GatedRepoError:  # which is a RepositoryNotFoundError
+                raise
             except RepositoryNotFoundError:
                 return Head(None, has_model=False)
         files = {sibling.rfilename for sibling in info.siblings or ()}

@@ -79,7 +79,8 @@ class RetryingClient(httpx.Client):
             except httpx.TransportError as error:
                 failures += 1
                 # Without a connection the request was never sent, so that any may be repeated.
-                if failures == tries or not (reads or isinstance(error, httpx.ConnectError)):
+                may_pass = reads or isinstance(error, httpx.ConnectError)
+                if failures == tries or not may_pass or _is_final(error):
                     raise
                 _back_off(request, type(error).__name__, failures)
                 continue
@@ -139,6 +140,10 @@ def asked_wait(headers: Mapping[str, str], now: datetime) -> float | None:
         return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())
     except (ValueError, OverflowError):
         return None
+
+
+def _is_final(error: httpx.TransportError) -> bool:
+    return isinstance(error, httpx.UnsupportedProtocol) or "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
 def _jittered(attempt: int) -> float:
