@@ -372,7 +372,8 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
     """The run: data, checkpoint, pipeline; none of it if nothing has changed and SKIP_UNCHANGED is set."""
     tracker = classifier.start_tracking(journal, config.public_values())
     api = connect(classifier.hf_token, journal)
-    check_token(api)
+    writes_to = (config.hub_model_id, config.space_repo_id, config.retrain_space_id)
+    check_token(api, filter(None, writes_to))
 
     journal.write(environment())
     journal.write(Stage("load data"))
