@@ -14,13 +14,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from configs import BaseConfig, clean_environment, get_config, in_both_roles, split_urls
 from retrain.errors import Interrupted, SettingsError, bug_reason
 from retrain.events import Archived, Ended, Started
 from retrain.journal import Journal
+from retrain.library_variables import take_out_unusable
 from retrain.records import OUTCOMES
 from retrain.redaction import Redactor, set_up_logging
 from retrain.reporting.summary import is_good, summary, title
@@ -36,8 +38,11 @@ PROCESS_SECONDS = 75.0  # for the report, and for W&B: less than ending.STEP_SEC
 logger = logging.getLogger("retrain")
 
 
-def main(environ: Mapping[str, str]) -> int:
-    """Run once; whatever happens, record it, notify people and pause the Space. Returns the exit code."""
+def main(environ: Mapping[str, str], warnings: Sequence[str] = ()) -> int:
+    """Run once; whatever happens, record it, notify people and pause the Space. Returns the exit code.
+
+    warnings: what is wrong with the environment beside the settings.
+    """
     try:
         config = get_config(environ)
         redact = Redactor(config.secrets)
@@ -47,7 +52,7 @@ def main(environ: Mapping[str, str]) -> int:
         listener = open_port(config.port)
         journal = new_journal(config.run_dir, config.label, redact)
     except SettingsError as error:
-        return refuse(error, environ)
+        return refuse(error, environ, warnings)
 
     from retrain.lifecycle.status_page import serve
     from retrain.lifecycle.supervisor import Limits, run_child
@@ -58,6 +63,8 @@ def main(environ: Mapping[str, str]) -> int:
         with interruptible():
             serve(listener, journal)
             begin(journal, config, environ)
+            for warning in warnings:
+                journal.warn(warning)
             limits = Limits(config.max_run_minutes, config.stall_minutes)
             run_child([*TRAINING, str(journal.folder)], environ, journal, redact, limits)
     except Interrupted as error:
@@ -129,7 +136,7 @@ def end(
     return record.outcome or "bug"  # a journal that can't be read has none
 
 
-def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
+def refuse(error: SettingsError, environ: Mapping[str, str], warnings: Sequence[str]) -> int:
     """Say what is wrong with the settings, first of all; then end as any run, as far as that can be done."""
     variables = clean_environment(environ)
     token, urls = variables.get("HF_TOKEN"), split_urls(variables.get("NOTIFY_URLS"))
@@ -143,6 +150,8 @@ def refuse(error: SettingsError, environ: Mapping[str, str]) -> int:
         logger.warning("%s", cause)
         journal = new_journal(Path(tempfile.gettempdir()), "bad_settings", redact)
     journal.write(Started(str(journal.folder)))
+    for warning in warnings:
+        journal.warn(warning)
     journal.write(Ended(error.outcome, tuple(str(error).splitlines())))
     # Something else may listen on the port, or it is what is wrong.
     with contextlib.suppress(SettingsError, ValueError, OverflowError):
@@ -210,4 +219,6 @@ if __name__ == "__main__":
     # HF_ENDPOINT and the like are read by the libraries; our own settings stay raw, to be cleaned just once.
     ours = {name.upper() for name in BaseConfig.model_fields}
     os.environ.update({k: v for k, v in clean_environment(os.environ).items() if k not in ours})
-    sys.exit(main(os.environ))
+    for stream in (sys.stdout, sys.stderr):  # which PYTHONIOENCODING may have made one of ASCII
+        cast(TextIOWrapper, stream).reconfigure(errors="backslashreplace")
+    sys.exit(main(os.environ, take_out_unusable(os.environ)))

@@ -127,6 +127,32 @@ def test_a_short_secret_does_not_break_the_record(city: City, good_splits: Split
     assert "AUDIT_KEY is shorter than 8 characters" in run.output
 
 
+UNUSABLE = {
+    "HF_HUB_DOWNLOAD_TIMEOUT": "10s",
+    "HF_HUB_ETAG_TIMEOUT": "ten",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_IN_MEMORY_MAX_SIZE": "2GB",
+    "TQDM_MININTERVAL": "10s",
+    "SSL_CERT_FILE": "/no/such/file",
+    "REQUESTS_CA_BUNDLE": "/no/such/file",
+    "HTTPS_PROXY": "socks5://proxy.example:1080",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "outcome"), [({}, "inconclusive"), ({"LABEL": "colour"}, "bad_settings")]
+)
+def test_whatever_the_environment_holds_the_job_starts_and_pauses_its_space(
+    city: City, good_splits: Splits, settings: dict[str, str], outcome: str
+) -> None:
+    city.push(good_splits)
+    run = city.run(**UNUSABLE, **settings, PYTHONIOENCODING="ascii", LC_ALL="नेपाली")
+    assert run.record["outcome"] == outcome, run.output
+    warnings = [warning["message"].split()[0] for warning in run.record["warnings"]]
+    assert UNUSABLE.keys() <= set(warnings)
+    assert city.paused
+
+
 # --- the live API
 
 
