@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from configs import BaseConfig, clean_environment, get_config, in_both_roles, split_urls
-from retrain.errors import Interrupted, SettingsError, bug_reason
+from retrain.errors import Interrupted, RetrainError, SettingsError, bug_reason
 from retrain.events import Archived, Ended, Started
 from retrain.journal import Journal
 from retrain.library_variables import take_out_unusable
@@ -54,6 +54,7 @@ def main(environ: Mapping[str, str], warnings: Sequence[str] = ()) -> int:
     except SettingsError as error:
         return refuse(error, environ, warnings)
 
+    from retrain.hub.cache import check_cache
     from retrain.lifecycle.status_page import serve
     from retrain.lifecycle.supervisor import Limits, run_child
     from retrain.processes import interruptible
@@ -65,10 +66,14 @@ def main(environ: Mapping[str, str], warnings: Sequence[str] = ()) -> int:
             begin(journal, config, environ)
             for warning in warnings:
                 journal.warn(warning)
+            check_cache(environ)
             limits = Limits(config.max_run_minutes, config.stall_minutes)
             run_child([*TRAINING, str(journal.folder)], environ, journal, redact, limits)
     except Interrupted as error:
         signum = error.signum
+        journal.write(Ended(error.outcome, (str(error),)))
+    except RetrainError as error:
+        logger.error("%s", error)
         journal.write(Ended(error.outcome, (str(error),)))
     except Exception as error:  # whatever it is, the Space is paused
         logger.exception("A bug ended the supervision of the run")

@@ -423,6 +423,19 @@ def test_a_full_disk_fails_the_run_and_is_recorded(city: City, good_splits: Spli
     assert city.paused
 
 
+@pytest.mark.parametrize(
+    "settings", [{"HF_HOME": "/dev/null/x"}, {"HOME": "/proc/nowhere"}], ids=["HF_HOME", "HOME"]
+)
+def test_a_cache_that_can_not_be_written_fails_the_run_before_anything_is_begun(
+    city: City, good_splits: Splits, settings: dict[str, str]
+) -> None:
+    city.push(good_splits)
+    run = city.run(**settings)
+    assert_ended(city, run, "failed", 1, "Set HF_HOME to a folder that can be written")
+    assert "stages" not in run.record
+    assert city.paused
+
+
 # --- what a good run leaves
 
 
