@@ -62,6 +62,20 @@ def _http_url(value: str) -> str:
     return value
 
 
+def fault_of_token(token: str) -> str | None:
+    """Why a token fits into no header: a byte order mark, say, is as invisible as it is fatal."""
+    if not (strange := re.search("[^ -~]", token)):
+        return None
+    place = f"U+{ord(strange[0]):04X} at place {strange.start() + 1}"
+    return f"should be of visible ASCII characters on one line, but has {place}: copy it anew"
+
+
+def _token(value: SecretStr) -> SecretStr:
+    if fault := fault_of_token(value.get_secret_value()):
+        raise ValueError(fault)
+    return value
+
+
 # They do not change what a run results in: an interrupted run may be resumed with other ones.
 _AROUND_THE_RUN = {
     "ALLOW_FIRST_RELEASE",
@@ -79,6 +93,7 @@ _AROUND_THE_RUN = {
 
 RepoId = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=96)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -139,7 +154,7 @@ class PlaceSettings(Settings):
         None, description="the names of a label set of your own, in id order, separated by commas"
     )
     label: str = Field(description="the label set: urgency, department, or your own with LABELS")
-    hf_token: SecretStr = Field(
+    hf_token: Token = Field(
         min_length=1,
         description="a token that may write to the model repository and both Spaces",
     )
@@ -147,19 +162,25 @@ class PlaceSettings(Settings):
     dataset_revision: str | None = Field(None, description="a branch, tag or commit; main unless set")
     hub_model_id: RepoId = Field(description="the model repository that the inference Space loads")
     api_endpoint: HttpUrl = Field(description="the URL that predictions are POSTed to")
-    api_token: SecretStr | None = Field(None, description="bearer token of the API, if it asks for one")
+    api_token: Token | None = Field(None, description="bearer token of the API, if it asks for one")
     space_repo_id: RepoId = Field(description="the inference Space")
     retrain_space_id: RepoId | None = Field(
         None,
         validation_alias=AliasChoices("RETRAIN_SPACE_ID", "SPACE_ID"),
         description="this Space; SPACE_ID unless set",
     )
-    wandb_api_key: SecretStr | None = Field(None, description="tracked offline without it")
+    wandb_api_key: Token | None = Field(None, description="tracked offline without it")
     wandb_project_name: str = Field("grievance-retrain", description="the project on Weights & Biases")
-
     audit_key: SecretStr | None = Field(
         None, description="key of the hashes that name a text in the report; made for each run unless set"
     )
+
+    @field_validator("wandb_project_name")
+    @classmethod
+    def _check_project(cls, name: str) -> str:
+        if not re.fullmatch(r"[^/\\#?%:]{1,128}", name):
+            raise ValueError(r"should have at most 128 characters, and none of / \ # ? % :")
+        return name
 
     @field_validator("labels", mode="before")
     @classmethod

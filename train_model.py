@@ -7,6 +7,7 @@ run's outcome (records.OUTCOMES; 128 + the signal's number for an interrupted ru
 import contextlib
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -144,9 +145,10 @@ def end(
 def refuse(error: SettingsError, environ: Mapping[str, str], warnings: Sequence[str]) -> int:
     """Say what is wrong with the settings, first of all; then end as any run, as far as that can be done."""
     variables = clean_environment(environ)
-    token, urls = variables.get("HF_TOKEN"), split_urls(variables.get("NOTIFY_URLS"))
+    urls, given = split_urls(variables.get("NOTIFY_URLS")), variables.get("HF_TOKEN", "")
+    token = re.sub("[^!-~]", "", given)  # what was copied with it may be what is wrong
     others = (variables.get(name, "") for name in ("API_TOKEN", "WANDB_API_KEY", "AUDIT_KEY"))
-    redact = Redactor([token or "", *urls, *others])
+    redact = Redactor([given, token, *urls, *others])
     set_up_logging(redact)
     print(redact(str(error)), file=sys.stderr, flush=True)
     try:

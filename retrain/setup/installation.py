@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from configs import BaseConfig, clean_environment, get_config
+from configs import BaseConfig, clean_environment, fault_of_token, get_config
 from retrain.errors import SettingsError
 
 SOURCE = Path(__file__).parents[2]
@@ -72,6 +72,9 @@ def installations(file: Path) -> list[dict[str, str]]:
     variables = clean_environment(given)
     if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS):
         raise SettingsError(f"{file}: {', '.join(unknown)} is no setting. Correct the name or take it out.")
+    for name in (READ_TOKEN, TRIGGER):
+        if fault := fault_of_token(variables.get(name, "")):
+            raise SettingsError(f"{file}: {name} {fault}.")
     found = []
     for label in map(str.strip, variables.get("LABEL", "").split(",")):
         each = {name: value.replace("{label}", label) for name, value in variables.items()}

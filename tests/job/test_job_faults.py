@@ -127,6 +127,14 @@ def test_a_short_secret_does_not_break_the_record(city: City, good_splits: Split
     assert "AUDIT_KEY is shorter than 8 characters" in run.output
 
 
+def test_a_token_copied_with_something_invisible_is_named_and_the_space_paused_with_the_rest_of_it(
+    city: City,
+) -> None:
+    run = city.run(HF_TOKEN=f"{CITY}\u200b")
+    assert_ended(city, run, "bad_settings", 2, "HF_TOKEN: should be of visible ASCII characters on one line")
+    assert city.paused
+
+
 UNUSABLE = {
     "HF_HUB_DOWNLOAD_TIMEOUT": "10s",
     "HF_HUB_ETAG_TIMEOUT": "ten",

@@ -54,7 +54,28 @@ MALFORMED = {
     "STALL_MINUTES": "-1",
     "SKIP_UNCHANGED": "perhaps",
     "REPORT_TEXTS": "2",
+    "WANDB_PROJECT_NAME": "city/grievances",
 }
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "API_TOKEN", "WANDB_API_KEY"])
+@pytest.mark.parametrize(
+    ("strange", "code"),
+    [("\ufeff", "U+FEFF"), ("\u200b", "U+200B"), ("\n", "U+000A"), ("\t", "U+0009"), ("é", "U+00E9")],
+)
+def test_a_token_with_a_strange_character_is_named_and_not_shown(name: str, strange: str, code: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        get_config(NEEDED | {name: f"secret{strange}secret"})
+    assert f"  {name}: should be of visible ASCII characters" in str(caught.value)
+    assert f"{code} at place 7: copy it anew" in str(caught.value)
+    assert "secret" not in str(caught.value).replace("secret of the Space", "")
+
+
+@pytest.mark.parametrize("name", ["x" * 129, *(f"a{c}b" for c in "/\\#?%:")])
+def test_a_project_that_weights_and_biases_would_refuse_is_said_at_the_start(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"WANDB_PROJECT_NAME=.* at most 128 characters, and none of"):
+        get_config(NEEDED | {"WANDB_PROJECT_NAME": name})
+    assert get_config(NEEDED | {"WANDB_PROJECT_NAME": "Ward नं. 3 " + "x" * 100})
 
 
 @pytest.mark.parametrize("name", NEEDED)

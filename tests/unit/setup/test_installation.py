@@ -142,6 +142,8 @@ CPU = {"REQUIREMENTS": "requirements-cpu.lock", "PIP_EXTRA_INDEX_URL": "https://
         ({"SEEDS": "7"}, "SEEDS is no setting. Correct the name or take it out."),
         ({"SEED": "x"}, "SEED='x'"),
         ({"HF_TOKEN": None}, "HF_TOKEN is missing"),
+        ({"INFERENCE_HF_TOKEN": "hf_x\u200b"}, "INFERENCE_HF_TOKEN should be of visible ASCII characters"),
+        ({"RETRAIN_TRIGGER_TOKEN": "शुरु"}, "RETRAIN_TRIGGER_TOKEN should be of visible ASCII characters"),
         ({"LABEL": None}, "LABEL is missing"),
         ({"LABEL": "urgency,"}, "LABEL is missing"),
         ({"LABEL": "urgency,department"}, "two repositories have one name. Put {label} into the names."),
