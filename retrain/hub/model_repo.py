@@ -76,15 +76,23 @@ class ModelRepo:
         return next(iter(self.versions()), None)
 
     def free_tag(self) -> str:
-        """The version tag for a release made now."""
-        return next_version_tag(datetime.now(UTC), (version.tag for version in self.versions()))
+        """The version tag for a release made now.
+
+        Raises:
+            ReleaseError: somebody has made the last one that there can be.
+        """
+        taken = [version.tag for version in self.versions()]
+        tag = next_version_tag(datetime.now(UTC), taken)
+        if not VERSION_TAG.match(tag):
+            raise ReleaseError(f"No version can come after {taken[0]} of {self.repo_id}: delete that tag.")
+        return tag
 
     def metadata(self, revision: str | None = None) -> dict[str, Any]:
         """metadata.json of a version (main's unless given), {} if there is none that can be read."""
         content = self._read(METADATA, revision)
         try:
             found = json.loads(content or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             logger.warning("metadata.json of %s at %s is not JSON: skipped", self.repo_id, revision)
             return {}
         return found if isinstance(found, dict) else {}
@@ -107,7 +115,7 @@ class ModelRepo:
         try:
             named = json.loads(self._read("config.json", None) or "{}")["id2label"]
             return {int(i): str(name) for i, name in named.items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def mark(self, kind: Literal["verified-", "given-up-"], tag: str | None, revision: str) -> None:

@@ -71,5 +71,5 @@ class RunArchive:
 def _parsed(file: Path) -> RunRecord | None:
     try:
         return RunRecord.parse(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

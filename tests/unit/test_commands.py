@@ -1,11 +1,15 @@
 """The operator's command: what a call gets that can't be used."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
+from rehearsal.local_hub import LocalHub
 from retrain.commands import app, run
-from tests.conftest import NEEDED
+from tests.conftest import CITY, COMMON, NEEDED, SOURCE, USERS
 
 
 @pytest.mark.parametrize("arguments", [[], ["one", "two"]])
@@ -85,3 +89,27 @@ def test_an_env_file_that_is_not_in_utf_8_is_refused(
     file.write_text("LABEL=urgency # é\n", encoding=encoding)
     assert run(["check", str(file)]) == 2
     assert "is not in UTF-8" in capsys.readouterr().err
+
+
+def test_versions_whose_metadata_others_wrote_are_listed(tmp_path: Path) -> None:
+    with LocalHub(tmp_path / "hub", USERS) as hub:
+        api = HfApi(endpoint=hub.url, token=CITY)
+        api.create_repo("city/inference", repo_type="space", space_sdk="docker")
+        api.create_repo("city/model")
+        for second, metadata in enumerate((b"[]", b'{"eval_metrics": 1, "dataset": "x"}', b"[" * 100_000)):
+            made = api.upload_file(
+                path_or_fileobj=metadata, path_in_repo="metadata.json", repo_id="city/model"
+            )
+            api.create_tag("city/model", tag=f"v20250101_00000{second}", revision=made.oid)
+        api.create_tag("city/model", tag="v20269931_000000")
+        settings = NEEDED | {"HF_TOKEN": CITY, "API_ENDPOINT": "http://127.0.0.1:9/", "HF_ENDPOINT": hub.url}
+        done = subprocess.run(
+            [sys.executable, "-m", "retrain", "versions"],
+            env=COMMON | settings | {"HOME": str(tmp_path)},
+            cwd=SOURCE,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stderr
+    _, *lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [f"v20250101_00000{second}" for second in (2, 1, 0)]

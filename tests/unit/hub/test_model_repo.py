@@ -1,6 +1,7 @@
 """Versions of a model: their names, what the commit of one adds, deletes and keeps, and their tags."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,50 @@ def test_a_version_at_main_that_has_no_tag_gets_it_once(api: HfApi, repo: ModelR
     assert finished is not None
     assert (finished.version_tag, finished.revision) == ("v20250101_000000", head(api))
     assert repo.tag_untagged_head() is None
+
+
+OF_OTHERS = [
+    "[]",
+    "{",
+    "{}",
+    "[" * 100_000,
+    '{"version_tag": "latest"}',
+    '{"version_tag": ["v20250101_000000"], "eval_metrics": 0.5, "dataset": "city/data", "timestamp_utc": {}}',
+    '{"eval_metrics": {"f1_macro": "0.5"}, "dataset": [1], "restored_from": null}',
+    f'{{"eval_metrics": {{"f1_macro": 1{"0" * 400}}}, "dataset": {{"repo_id": null, "revision": 7}}}}',
+]
+
+
+@pytest.mark.parametrize("metadata", OF_OTHERS)
+def test_metadata_of_another_shape_ends_neither_a_release_nor_a_restoration(
+    api: HfApi, repo: ModelRepo, tmp_path: Path, metadata: str
+) -> None:
+    theirs = put(api, {"metadata.json": metadata, "config.json": metadata, "model.safetensors": "theirs"})
+    api.create_tag(REPO, tag=BY_HAND, revision=theirs)
+    assert repo.labels() is None
+    facts = replace(FACTS, history=repo.history(), previous=repo.newest())
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "model.safetensors").write_text("ours")
+    released = repo.publish(folder, head(api), facts)
+    assert f"| `{BY_HAND}` |" in content(api, "README.md", tmp_path / "cache")
+    restored = repo.restore(Version(BY_HAND, theirs), cause="a test")
+    assert repo.metadata()["restored_from"] == BY_HAND
+    assert restored.version_tag > released.version_tag
+
+
+@pytest.mark.parametrize("tag", ["v20269931_000000", "v99991231_235959"])
+def test_a_tag_that_is_no_time_is_no_version(api: HfApi, repo: ModelRepo, tmp_path: Path, tag: str) -> None:
+    api.create_tag(REPO, tag=tag)
+    assert repo.versions() == []
+    released = release(repo, tmp_path / "new", head(api))
+    assert [version.tag for version in repo.versions()] == [released.version_tag]
+
+
+def test_the_last_tag_that_there_can_be_is_named(api: HfApi, repo: ModelRepo, tmp_path: Path) -> None:
+    api.create_tag(REPO, tag="v29991231_235959")
+    with pytest.raises(ReleaseError, match="No version can come after v29991231_235959 of city/model"):
+        release(repo, tmp_path / "new", head(api))
 
 
 @pytest.mark.parametrize("metadata", ["[]", "{", '{"version_tag": "latest"}', "{}"])

@@ -1,7 +1,9 @@
 """From which interrupted run another goes on, and whose checkpoints are removed."""
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,3 +108,22 @@ def test_checkpoints_of_a_run_that_lives_are_left(tmp_path: Path) -> None:
     (living.folder / "checkpoints" / "checkpoint-1").mkdir(parents=True)
     remove_checkpoints(tmp_path, "city/model")
     assert (living.folder / "checkpoints" / "checkpoint-1").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="as another user, root could not read either")
+def test_a_folder_of_others_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    """As the lost+found of a volume, for a process that is not root; it has checkpoints to be looked at."""
+    with tempfile.TemporaryDirectory() as named:
+        run_dir = Path(named)
+        a_run(run_dir, "lost+found").chmod(0o700)
+        run = a_run(run_dir, "20260101_000000_urgency_aaaa")
+        for each in (run_dir, run, *run.rglob("*")):
+            os.chown(each, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            assert resumable_run(run_dir, run_dir / "own", INPUTS) == run
+            remove_checkpoints(run_dir, "city/model")
+        finally:
+            os.seteuid(0)
+        assert not (run / "checkpoints").exists()
+    assert "are passed over: lost+found" in caplog.text
