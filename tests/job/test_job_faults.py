@@ -13,10 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from rehearsal.local_hub import LocalHub
 from rehearsal.tiny_checkpoint import make_checkpoint
 from retrain.evaluation.comparison import load_comparison
 from retrain.evaluation.decision_gate import decide
 from tests.conftest import CITY, FIRST, LEARNING, READER, STRANGER, City, Run
+
+
+from tests.conftest import CITY, READER, STRANGER, USERS, City, LiveAPI, Run
 
 Rows = list[dict[str, Any]]
 Splits = dict[str, Rows]
@@ -331,6 +335,22 @@ def test_a_token_without_write_permission_fails_before_training(city: City, good
     assert "pause it by hand" in run.output
     assert city.nothing_published
     assert READER not in run.output
+
+
+def test_a_fine_grained_token_that_may_not_restart_the_space_fails_before_training(
+    tmp_path: Path, live_api: LiveAPI, checkpoint: Path, good_splits: Splits
+) -> None:
+    token = "hf_narrow_" + "d" * 24
+    model = {"entity": {"type": "model", "name": "city/model"}, "permissions": ["repo.write"]}
+    users = USERS | {token: USERS[CITY] | {"fineGrained": {"global": [], "scoped": [model]}}}
+    with LocalHub(tmp_path / "hub", users) as hub:
+        city = City(tmp_path, hub, live_api, checkpoint)
+        city.push(good_splits)
+        run = city.run(HF_TOKEN=token)
+        said = "HF_TOKEN is fine-grained and may not write to city/inference, city/retrain."
+        assert_ended(city, run, "failed", 1, said)
+        assert "stages" not in run.record
+        assert token not in run.output
 
 
 def test_one_failure_of_each_call_to_the_hub_does_not_end_the_run(city: City, good_splits: Splits) -> None:
