@@ -17,10 +17,7 @@ from rehearsal.local_hub import LocalHub
 from rehearsal.tiny_checkpoint import make_checkpoint
 from retrain.evaluation.comparison import load_comparison
 from retrain.evaluation.decision_gate import decide
-from tests.conftest import CITY, FIRST, LEARNING, READER, STRANGER, City, Run
-
-
-from tests.conftest import CITY, READER, STRANGER, USERS, City, LiveAPI, Run
+from tests.conftest import CITY, FIRST, LEARNING, READER, STRANGER, USERS, City, LiveAPI, Run
 
 Rows = list[dict[str, Any]]
 Splits = dict[str, Rows]
