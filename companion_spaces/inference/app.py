@@ -1,16 +1,19 @@
 """Serves one version of a text classifier from the Hugging Face Hub: /predict, /health, /retrain.
 
 The port opens at once, before the model is loaded; /health reports what is loaded, not what is on the Hub.
-Texts and secrets are never logged. `served_model` chooses the version and makes the predictions.
+Texts and secrets are never logged. `versions` chooses the version, `loading` waits for it, `served_model`
+makes the predictions, and `limits` and `connections` keep clients from blocking each other.
 """
 
 import hmac
 import json
 import logging
 import os
+import random
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +21,16 @@ from typing import Annotated, Any, Self
 
 import anyio
 import uvicorn
+from connections import BACKLOG, BoundedProtocol
 from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from huggingface_hub import HfApi, SpaceStage, set_client_factory
 from huggingface_hub._space_api import INTERMEDIATE_SPACE_STAGES  # not exported; wait_for_space goes by it
 from huggingface_hub.utils import httpx
-from limits import InFlightLimit
+from limits import PROXIES, InFlightLimit, Turns, address_of
+from loading import Serving, load
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -36,13 +41,16 @@ from pydantic import (
     Tag,
     model_validator,
 )
-from served_model import Version, load_classifier
+from threads import thread_settings
+from versions import Source, Version, seconds_asked, why_away
 
 MAX_TEXTS = 64
 MAX_CHARACTERS = 10_000
 MAX_BODY = MAX_TEXTS * MAX_CHARACTERS * 12 + 100_000  # bytes: JSON may write a character as \ud83d\udca7
 OWNER_AND_NAME = r"^[\w.-]+/[\w.-]+$"
 HUB_TIMEOUT = 30.0  # seconds without an answer
+LONGEST_PAUSE = 10.0  # seconds that a caller of /retrain waits because the Hub limits its requests
+STOP_SECONDS = 8  # in which requests under way may end after a SIGTERM; engines kill after ten
 A_RUN_IS_ON = {SpaceStage.RUNNING, *INTERMEDIATE_SPACE_STAGES}
 
 log = logging.getLogger("inference")
@@ -107,44 +115,54 @@ class Prediction(BaseModel):
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API. `app.state.classifier` is None until a model answers."""
-    app = FastAPI(title="Grievance classifier", max_body_size=MAX_BODY)
-    app.add_middleware(InFlightLimit)
-    app.state.classifier = None
+    """The API. `app.state.serving` has what answers; at first, nothing does."""
+    app = FastAPI(title="Grievance classifier", max_body_size=MAX_BODY, redirect_slashes=False)
+    app.add_middleware(InFlightLimit, tokens=tokens_by_path(settings))
+    app.state.serving = serving = Serving()
     documented = json.loads(Path(__file__).with_name("api_examples.json").read_text(encoding="utf-8"))
-    one_at_a_time = anyio.Lock()
+    turns = Turns()
 
     @app.exception_handler(RequestValidationError)
     def explain(request: Request, error: RequestValidationError) -> JSONResponse:
         """Say what is wrong without sending the texts back."""
         return JSONResponse({"detail": [{"loc": e["loc"], "msg": e["msg"]} for e in error.errors()]}, 422)
 
+    @app.head("/", include_in_schema=False)
+    @app.head("/health", include_in_schema=False)
     @app.get("/", responses=documented["health"])
     @app.get("/health", responses=documented["health"])
     async def health(response: Response) -> dict[str, str | None]:
-        """200 and the loaded version, or 503 while it is loading."""
-        classifier = app.state.classifier
-        response.status_code = 200 if classifier else 503
+        """200 and the loaded version, or 503 and the reason while there is none."""
+        version = serving.classifier.version if serving.classifier else None
+        response.status_code = 200 if version else 503
         return {
-            "status": "ok" if classifier else "starting",
+            "status": serving.status,
+            "reason": serving.reason,
             "model_repo": settings.model_repo,
-            "model_version": classifier and classifier.version.tag,
-            "model_revision": classifier and classifier.version.sha,
+            "model_version": version.tag if version else None,
+            "model_revision": version.sha if version else None,
         }
 
-    @app.post("/predict", dependencies=bearer_of(settings.api_token), responses=documented["predict"])
+    @app.post("/predict/", dependencies=shown(settings.api_token), include_in_schema=False)
+    @app.post("/predict", dependencies=shown(settings.api_token), responses=documented["predict"])
     async def predict(
         request: Request, body: Annotated[Grievances, Body(openapi_examples=documented["grievances"])]
     ) -> Prediction | list[Prediction]:
         """A prediction for a text, or a list of them for a list. Texts are cut at 512 tokens."""
-        classifier = app.state.classifier
+        classifier = serving.classifier
         if classifier is None:
-            raise HTTPException(503, "the model is still loading", {"Retry-After": "5"})
+            detail = (
+                f"no model is loaded: {serving.reason}" if serving.reason else "the model is still loading"
+            )
+            raise HTTPException(503, detail, {"Retry-After": "30" if serving.reason else "5"})
         texts = [body.text] if isinstance(body.text, str) else body.text
-        async with one_at_a_time:
+        async with turns.of(address_of(request.scope)):
             if await request.is_disconnected():
                 raise HTTPException(499, "the client has gone")
-            answers: list[Any] = await anyio.to_thread.run_sync(classifier.predict, texts)
+            # When the process has to end, it does not wait for this.
+            answers: list[Any] = await anyio.to_thread.run_sync(
+                classifier.predict, texts, abandon_on_cancel=True
+            )
         record(texts, answers, classifier.version, settings.audit_key)
         found: Prediction | list[Prediction] = answers[0] if isinstance(body.text, str) else answers
         return found
@@ -153,38 +171,55 @@ def create_app(settings: Settings) -> FastAPI:
         space_id = settings.retrain_space_id
         hub = HfApi(token=settings.hf_token.get_secret_value())
         one_restart = threading.Lock()  # the second of two callers sees what the first did
-        for_trigger = bearer_of(settings.retrain_trigger_token)
+        for_trigger = shown(settings.retrain_trigger_token)
 
+        @app.post("/retrain/", status_code=202, dependencies=for_trigger, include_in_schema=False)
         @app.post("/retrain", status_code=202, dependencies=for_trigger, responses=documented["retrain"])
         def retrain() -> dict[str, str]:
             """Restart the Space that retrains the model, unless a run is under way."""
-            try:
-                with one_restart:
-                    stage = hub.get_space_runtime(space_id).stage
-                    if stage in A_RUN_IS_ON:
-                        raise HTTPException(409, f"a run is on: {space_id} is {stage}")
-                    log.info("restarting %s, which is %s", space_id, stage)
-                    return {"space_id": space_id, "stage": hub.restart_space(space_id).stage}
-            except (httpx.HTTPError, ValueError) as error:
-                cause = type(error).__name__  # its message may contain more than a caller should read
-                raise HTTPException(502, f"the Hub did not restart {space_id} ({cause})") from None
+            with one_restart:
+                return {"space_id": space_id, "stage": restart(hub, space_id)}
 
     return app
 
 
-def bearer_of(token: SecretStr | None) -> list[Any]:
-    """Dependencies that require the bearer token; none without a token."""
-    if token is None:
-        return []
-    wanted = token.get_secret_value().encode()
+def tokens_by_path(settings: Settings) -> dict[str, SecretStr]:
+    """The bearer tokens that are required; `limits` looks at them before a body is read."""
+    tokens = {"/predict": settings.api_token, "/retrain": settings.retrain_trigger_token}
+    return {path: token for path, token in tokens.items() if token}
 
-    async def check(
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
-    ) -> None:
-        if not (given and secrets.compare_digest(given.credentials.encode(), wanted)):
-            raise HTTPException(401, "send the bearer token", {"WWW-Authenticate": "Bearer"})
 
-    return [Depends(check)]
+def shown(token: SecretStr | None) -> list[Any]:
+    """Dependencies by which the documentation says that a bearer token is required; they check nothing."""
+    return [Depends(HTTPBearer(auto_error=False))] if token else []
+
+
+def restart(hub: HfApi, space_id: str) -> str:
+    """Restart a Space, unless it runs; returns its stage. What passes by itself is tried again.
+
+    Raises:
+        HTTPException: 409 if a run is on; 502 if the Hub refuses, or is away for more than a moment.
+    """
+    asked = False
+    for pause in (1.0, 2.0, None):
+        try:
+            stage = hub.get_space_runtime(space_id).stage
+            if stage in A_RUN_IS_ON and asked:  # only the answer was lost
+                return stage
+            if stage in A_RUN_IS_ON:
+                raise HTTPException(409, f"a run is on: {space_id} is {stage}")
+            log.info("restarting %s, which is %s", space_id, stage)
+            asked = True
+            return hub.restart_space(space_id).stage
+        except (httpx.HTTPError, ValueError) as error:
+            reason, wait = why_away(error), seconds_asked(error)
+            if not reason or pause is None or wait > LONGEST_PAUSE:
+                cause = type(error).__name__  # its message may contain more than a caller should read
+                headers = {"Retry-After": f"{wait:.0f}"} if wait else None
+                raise HTTPException(502, f"the Hub did not restart {space_id} ({cause})", headers) from None
+            log.info("%s; asking again", reason)
+            time.sleep(max(wait, pause * random.uniform(0.5, 1.0)))  # noqa: S311  jitter, not a secret
+    raise AssertionError("the last try returns or raises")
 
 
 def record(texts: list[str], answers: list[dict[str, Any]], version: Version, key: SecretStr) -> None:
@@ -214,22 +249,33 @@ def main() -> int:
         log.error("%s", error)
         return 2
     set_client_factory(lambda: httpx.Client(follow_redirects=True, timeout=HUB_TIMEOUT))
+    os.environ |= thread_settings(os.environ)  # read when torch is imported, which `load` does
     app = create_app(settings)
-    config = uvicorn.Config(app, host="0.0.0.0", port=settings.port, access_log=False)  # noqa: S104  a container's
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host="0.0.0.0",  # noqa: S104  a container's
+            port=settings.port,
+            http=BoundedProtocol,
+            ws="none",
+            backlog=BACKLOG,
+            forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS") or PROXIES,
+            access_log=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    )
     failed = threading.Event()
 
-    def load() -> None:
+    def load_or_end() -> None:
         token = settings.hf_token.get_secret_value() if settings.hf_token else None
         try:
-            app.state.classifier = load_classifier(settings.model_repo, settings.model_revision, token)
-            log.info("serving %s at %s", settings.model_repo, app.state.classifier.version)
+            load(Source(settings.model_repo, settings.model_revision, token), app.state.serving)
         except Exception:
             log.exception("can't load %s", settings.model_repo)
             failed.set()
             server.should_exit = True
 
-    threading.Thread(target=load, name="load", daemon=True).start()
+    threading.Thread(target=load_or_end, name="load", daemon=True).start()
     server.run()
     return 1 if failed.is_set() else 0
 

@@ -1,5 +1,6 @@
 """The inference Space as a real process, its model on the local Hub."""
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -88,6 +89,12 @@ class Space:
             time.sleep(0.05)
         raise AssertionError(f"/health never answered {wanted}:\n{self.log.read_text()}")
 
+    def waits(self) -> dict[str, Any]:
+        """Poll until /health says that there is something to wait for, and nothing to serve."""
+        while (about := self.health(wanted=503))["status"] == "starting":
+            time.sleep(0.05)
+        return about
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(10)
@@ -172,6 +179,7 @@ def test_while_the_model_is_loading_the_port_is_open_and_says_starting(space: Sp
     answer = space.health(wanted=503)
     assert answer == {
         "status": "starting",
+        "reason": None,
         "model_repo": REPO,
         "model_version": None,
         "model_revision": None,
@@ -180,7 +188,7 @@ def test_while_the_model_is_loading_the_port_is_open_and_says_starting(space: Sp
 
 
 def test_the_newest_version_by_the_time_in_its_name_is_served(space: Space, hub: LocalHub) -> None:
-    expected = {"status": "ok", "model_repo": REPO, "model_version": NEWEST}
+    expected = {"status": "ok", "reason": None, "model_repo": REPO, "model_version": NEWEST}
     assert space.health() == expected | {"model_revision": commit(hub, NEWEST)}
     assert space.ask("/") == (200, space.health())
 
@@ -294,10 +302,64 @@ def test_while_the_hub_is_away_the_version_served_last_comes_from_the_cache(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
     away = {"HF_ENDPOINT": nobody, "HF_HOME": str(pinned.log.parent), "MODEL_REPO": REPO}
-    same, other = start(**away, MODEL_REVISION="main"), start(**away)
-    assert same.health() == before
+    same = start(**away, MODEL_REVISION="main")
+    assert same.health() == before | {"status": "waiting", "reason": "the Hub is away (ConnectError)"}
     assert same.ask("/predict", {"text": "पानी छैन"})[0] == 200
-    assert other.process.wait(60) == 1  # the newest version was never asked for here: main is not it
+
+
+@pytest.fixture(scope="module")
+def lonely(start: Callable[..., Space]) -> Space:
+    """Without a Hub and a cache, in a container with one core."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    return start(HF_ENDPOINT=nobody, MODEL_REPO=REPO, OMP_NUM_THREADS="", CPU_CORES="1")
+
+
+def test_a_hub_that_is_away_is_waited_for_and_named(lonely: Space) -> None:
+    assert lonely.waits() == {
+        "status": "waiting",
+        "reason": "the Hub is away (ConnectError)",
+        "model_repo": REPO,
+        "model_version": None,
+        "model_revision": None,
+    }
+    refused = {"detail": "no model is loaded: the Hub is away (ConnectError)"}
+    assert lonely.ask("/predict", {"text": "पानी छैन"}) == (503, refused)
+    assert lonely.process.poll() is None
+
+
+def test_it_computes_with_the_threads_of_its_container_by_the_rule_of_the_job(lonely: Space) -> None:
+    lonely.waits()
+    assert "threads that compute: 1\n" in lonely.log.read_text()
+    assert (APP / "threads.py").read_text() == (SOURCE / "retrain" / "threads.py").read_text()
+
+
+def test_a_body_that_drips_does_not_keep_the_process_from_ending(lonely: Space) -> None:
+    lonely.waits()
+    with socket.create_connection(lonely.address.split(":")) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        assert lonely.ask("/health")[0] == 503  # answered after what was sent before has been read
+        lonely.process.terminate()
+        for _ in range(25):
+            with contextlib.suppress(OSError):
+                connection.sendall(b"x" * 5000)  # no slower than a body has to be
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                lonely.process.wait(1)
+                return
+    raise AssertionError("it has not ended")
+
+
+def test_before_the_first_release_it_says_so_and_serves_it_once_it_is_there(
+    hub: LocalHub, start: Callable[..., Space], classifier: Path
+) -> None:
+    api = HfApi(endpoint=hub.url, token="hf_owner")
+    api.create_repo("city/new", private=True)
+    space = start(HF_ENDPOINT=hub.url, HF_TOKEN="hf_owner", MODEL_REPO="city/new")
+    assert space.waits()["reason"] == "no version yet: city/new holds no model"
+    api.upload_folder(repo_id="city/new", folder_path=classifier)
+    api.create_tag("city/new", tag=NEWEST)
+    assert space.health()["model_version"] == NEWEST
+    space.stop()
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason(doomed: dict[str, Space]) -> None:
@@ -352,25 +414,45 @@ def test_a_longer_body_is_refused_and_not_kept(space: Space, announced: bool) ->
     assert resident_megabytes(space.process.pid) < before + 200
 
 
-def test_a_request_too_many_is_told_to_come_back_and_who_stops_sending_gives_up_the_place(
-    space: Space,
-) -> None:
+def test_clients_that_stop_sending_give_up_their_places_and_are_told_why(space: Space) -> None:
     space.health()
-    *stalled, last = [HTTPConnection(space.address, timeout=60) for _ in range(33)]
     body = b'{"text": "No water"}'
+    stalled = [HTTPConnection(space.address, timeout=60) for _ in range(16)]
     for connection in stalled:
         connection.putrequest("POST", "/predict")
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body[:5])
     assert space.ask("/health")[0] == 200
-    last.request("POST", "/predict", body, JSON)
-    answer = last.getresponse()
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
-    assert json.load(answer) == documented("predict", 503, "busy")
+    assert space.ask("/predict", {"text": "No water"})[0] == 200
+    displaced = stalled.pop(0).getresponse()
+    assert (displaced.status, displaced.headers["Retry-After"]) == (503, "5")
+    assert json.load(displaced) == documented("predict", 503, "busy")
     for connection in stalled:
         late = connection.getresponse()
         assert (late.status, json.load(late)) == (408, documented("predict", 408))
-    assert space.ask("/predict", {"text": "No water"})[0] == 200
+
+
+def test_a_slash_at_the_end_is_no_redirect_and_needs_the_token_too(space: Space, pinned: Space) -> None:
+    """A redirect would lead to http behind a proxy that speaks https, and carry the texts with it."""
+    space.health()
+    pinned.health()
+    body = {"text": "पानी छैन"}
+    assert space.ask("/predict/", body) == space.ask("/predict", body)
+    assert [pinned.ask("/predict/", body, token)[0] for token in (None, "open-sesame")] == [401, 200]
+    assert pinned.ask("/retrain/", {}, "open-sesame")[0] == 401
+    connection = HTTPConnection(space.address, timeout=60)
+    connection.request("POST", "/nothing/", b"{}", JSON | {"X-Forwarded-Proto": "https"})
+    assert connection.getresponse().status == 404
+
+
+def test_the_token_is_looked_at_before_a_body_is_read(pinned: Space) -> None:
+    for path in ("/predict", "/retrain"):
+        connection = HTTPConnection(pinned.address, timeout=60)
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Length", "1000000")
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert (answer.status, json.load(answer)) == (401, documented("predict", 401))
 
 
 def test_a_request_whose_client_has_gone_is_not_computed(pinned: Space) -> None:
@@ -501,6 +583,33 @@ def test_retrain_is_for_the_bearer_of_its_own_token(paused: HfApi, pinned: Space
     "fault",
     [
         {"path": "/runtime", "drop": True},
+        {"path": "/runtime", "status": 429, "headers": {"Retry-After": "1"}},
+        {"path": "/restart", "status": 500},
+        {"path": "/restart", "lose_answer": True},
+    ],
+)
+def test_a_hub_that_is_away_for_a_moment_is_asked_again(
+    paused: HfApi, pinned: Space, hub: LocalHub, fault: dict[str, Any]
+) -> None:
+    met = hub.faults.add(**fault)
+    assert pinned.ask("/retrain", {}, "once-more") == (202, {"space_id": RETRAIN_SPACE, "stage": "RUNNING"})
+    assert met.hits == 1
+
+
+def test_a_caller_is_not_kept_while_the_hub_limits_its_requests(
+    paused: HfApi, pinned: Space, hub: LocalHub
+) -> None:
+    hub.faults.add(path="/runtime", status=429, headers={"RateLimit": '"api";r=0;t=200'})
+    request = urllib.request.Request(f"{pinned.url}/retrain", b"", {"Authorization": "Bearer once-more"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    assert (caught.value.code, caught.value.headers["Retry-After"]) == (502, "200")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"path": "/runtime", "drop": True},
         {"path": "/restart", "status": 503},
         {"path": "/restart", "status": 403},
     ],
@@ -508,7 +617,7 @@ def test_retrain_is_for_the_bearer_of_its_own_token(paused: HfApi, pinned: Space
 def test_a_hub_that_is_away_or_refuses_is_a_502_without_a_secret(
     paused: HfApi, pinned: Space, hub: LocalHub, fault: dict[str, Any]
 ) -> None:
-    hub.faults.add(**fault)
+    hub.faults.add(**fault, times=None)
     status, answer = pinned.ask("/retrain", {}, "once-more")
     assert status == 502
     assert re.fullmatch(rf"the Hub did not restart {RETRAIN_SPACE} \(\w+\)", answer["detail"])
@@ -549,6 +658,13 @@ def test_the_examples_of_the_openapi_are_what_the_api_takes_and_gives(pinned: Sp
     )
     assert shape(answers["list"][1]) == shape(documented("predict", 200, "list"))
     assert sorted(predict["responses"]) == ["200", "400", "401", "408", "413", "422", "503"]
+
+
+@pytest.mark.parametrize(
+    ("status", "name"), [(200, "ok"), (200, "waiting"), (503, "starting"), (503, "away"), (503, "none")]
+)
+def test_the_states_of_the_openapi_have_the_keys_of_the_api(space: Space, status: int, name: str) -> None:
+    assert shape(documented("health", status, name)) == shape(space.health())
 
 
 @pytest.mark.parametrize(
