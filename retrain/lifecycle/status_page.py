@@ -5,6 +5,7 @@ All of it is read from the journal. The page is public on a public Space.
 
 import asyncio
 import json
+import math
 import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -32,8 +33,10 @@ LOOK_SECONDS = 1.0
 ALIVE_SECONDS = 15.0
 # Each connection is a file of the process that has to pause the Space in the end; who watches keeps one.
 MAX_CONNECTIONS, MAX_WATCHERS, COME_BACK_SECONDS = 200, 100, 60
-# In which a new connection has to send a whole request.
-REQUEST_SECONDS = 10.0
+# As many may be accepted at once, before the first of them is counted.
+BACKLOG = 32
+# In which a client has to send a whole request, and to read what it is sent.
+PATIENCE_SECONDS = 10.0
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -84,6 +87,8 @@ class StatusPage:
         return Response(metrics(self.status), media_type=CONTENT_TYPE_LATEST, headers=HEADERS)
 
     async def events(self, request: Request) -> Response:
+        if request.method == "HEAD":  # has no body, and so would never end
+            return Response(media_type="text/event-stream", headers=HEADERS)
         return StreamingResponse(self.changes(), media_type="text/event-stream", headers=HEADERS)
 
     async def changes(self) -> AsyncIterator[str]:
@@ -108,17 +113,58 @@ class StatusPage:
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's HTTP, with an end to connections that are too many, or that never ask for anything."""
+    """uvicorn's HTTP, with an end to connections that are too many, or whose clients keep it waiting.
+
+    A client is waited for until it has sent a request, and while it does not read. There is one answer a
+    connection, so that nobody keeps one for the next.
+    """
+
+    waiting_since = math.inf
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._wait()
         if len(self.connections) > MAX_CONNECTIONS:
-            transport.close()
-        self.loop.call_later(REQUEST_SECONDS, self._end_if_silent)
+            # Whoever waits longest makes room; if all others are busy, that is the new one itself.
+            ours = [each for each in self.connections if isinstance(each, BoundedProtocol)]
+            longest = min(ours, key=lambda each: each.waiting_since)
+            self.connections.discard(longest)
+            longest.transport.abort()
 
-    def _end_if_silent(self) -> None:
-        if self.cycle is None:
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._stop_waiting_if_busy()
+
+    def on_response_complete(self) -> None:
+        self._wait()  # until the client has read it
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting_if_busy()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self.waiting_since = self.loop.time()
+        self._deadline = self.loop.call_later(PATIENCE_SECONDS, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        self.waiting_since = math.inf
+        if self._deadline:
+            self._deadline.cancel()
+
+    def _stop_waiting_if_busy(self) -> None:
+        if self.cycle and not self.cycle.response_complete and not self.flow.write_paused:
+            self._stop_waiting()
 
 
 def open_port(port: int) -> socket.socket:
@@ -150,6 +196,9 @@ def serve(listener: socket.socket, journal: Journal) -> None:
         uvicorn.Config(
             app,
             http=BoundedProtocol,
+            ws="none",
+            backlog=BACKLOG,
+            headers=[("Connection", "close")],
             log_config=None,
             log_level="warning",
             access_log=False,

@@ -5,11 +5,12 @@ Raw bytes on sockets, and requests that schemathesis makes up; both servers are 
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from benchmarks.inference_load import make_classifier, resident_megabytes
 from rehearsal.local_hub import LocalHub
 from retrain.events import Progress, Stage, Started, Validation
 from retrain.journal import Journal
-from retrain.lifecycle.status_page import MAX_CONNECTIONS, MAX_WATCHERS, REQUEST_SECONDS
+from retrain.lifecycle.status_page import MAX_CONNECTIONS, MAX_WATCHERS, PATIENCE_SECONDS
 from tests.conftest import CITY, SOURCE, USERS, free_port
 
 FEW_FILES = 256
+MOST_OF_THE_API = 400  # its MAX_CONNECTIONS
 SERVE = f"""
 import resource, signal, sys; sys.path.insert(0, {str(SOURCE)!r})
 resource.setrlimit(resource.RLIMIT_NOFILE, ({FEW_FILES}, {FEW_FILES}))
@@ -44,6 +46,7 @@ signal.pause()
 class Server:
     """A process that answers on loopback."""
 
+    name: str
     port: int
     pid: int
 
@@ -90,7 +93,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
-        yield Server(int(process.stdout.readline()), process.pid)
+        yield Server("page", int(process.stdout.readline()), process.pid)
     finally:
         process.kill()
         process.communicate()
@@ -127,7 +130,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, grievances: list[dict[str, str
                 stderr=log,
             )
         try:
-            server = Server(port, process.pid)
+            server = Server("api", port, process.pid)
             for _ in range(600):
                 with contextlib.suppress(ConnectionError):
                     if server.serves:
@@ -220,6 +223,18 @@ def test_the_page_changes_nothing_for_anybody(page: Server) -> None:
             assert status_of(page.get(path, method=method)) == 405
 
 
+@pytest.mark.parametrize("path", ["/", "/health"])
+def test_a_head_is_answered_like_a_get_without_its_body(server: Server, path: str) -> None:
+    head, get = (server.get(path, method=method) for method in ("HEAD", "GET"))
+    assert status_of(head) == status_of(get) == 200
+    assert get.startswith(head.split(b"\r\ndate:")[0])
+    assert head.endswith(b"\r\n\r\n")
+
+
+def test_a_head_of_the_events_ends(page: Server) -> None:
+    assert b"content-type: text/event-stream" in page.get("/events", method="HEAD")
+
+
 def test_who_sends_half_a_request_and_falls_silent_keeps_nobody_waiting(server: Server) -> None:
     halves = (b"", b"GET", b"GET / HTTP/1.1\r\nHost: x\r\n", post(b"")[:-4] + b"\r\nX", post(b" ")[:-1])
     with contextlib.ExitStack() as silent:
@@ -228,23 +243,63 @@ def test_who_sends_half_a_request_and_falls_silent_keeps_nobody_waiting(server: 
         assert server.serves
 
 
-def test_too_many_who_never_ask_leave_the_process_files_to_open_and_are_sent_away(page: Server) -> None:
+HALF = b"GET / HTTP/1.1\r\nHost: x\r\n"
+WHOLE = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def ask_once_then_half(connection: socket.socket) -> None:
+    connection.sendall(WHOLE)
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += connection.recv(10_000)
+    connection.sendall(HALF)
+
+
+def ask_and_read_nothing(connection: socket.socket) -> None:
+    """Ask for so much that it fits into no buffer."""
+    connection.settimeout(0.2)
+    with contextlib.suppress(TimeoutError):
+        connection.sendall(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000)
+
+
+@pytest.mark.parametrize(
+    "occupy",
+    [
+        lambda connection: None,
+        lambda connection: connection.sendall(HALF),
+        ask_once_then_half,
+        lambda connection: connection.sendall(WHOLE[:-2] + b"Content-Length: 9\r\n\r\n"),
+    ],
+    ids=["nothing", "half a request", "a request and half of one", "half a body"],
+)
+def test_more_connections_than_it_keeps_leave_room_for_who_asks(
+    server: Server, occupy: Callable[[socket.socket], None]
+) -> None:
+    """Whoever has kept it waiting for longest is sent away."""
+    most = {"page": MAX_CONNECTIONS, "api": MOST_OF_THE_API}[server.name]
     with contextlib.ExitStack() as silent:
-        for _ in range(FEW_FILES + 50):
-            silent.enter_context(page.connect()).sendall(b"GET / HTTP/1.1\r\n")
-        last = silent.enter_context(page.connect())
-        assert last.recv(1) == b"", "one too many is closed at once"
-        assert len(list(Path(f"/proc/{page.pid}/fd").iterdir())) < MAX_CONNECTIONS + 30
-        first = silent.enter_context(page.connect())
-        first.settimeout(REQUEST_SECONDS + 20)
+        first = silent.enter_context(server.connect())
+        occupy(first)
+        for number in range(most + 50):
+            occupy(silent.enter_context(server.connect()))
+            if number % 50 == 0:
+                assert server.serves
+        assert server.serves
+        assert len(list(Path(f"/proc/{server.pid}/fd").iterdir())) < most + 50
         with contextlib.suppress(ConnectionError):
-            assert first.recv(1) == b""
-        for _ in range(300):  # until those before have been sent away, too
-            with contextlib.suppress(ConnectionError):
-                if page.serves:
-                    return
-            time.sleep(0.1)
-    raise AssertionError("it does not answer any more")
+            while first.recv(10_000):
+                pass
+
+
+@pytest.mark.parametrize("occupy", [lambda connection: None, ask_once_then_half, ask_and_read_nothing])
+def test_who_keeps_it_waiting_for_long_is_sent_away(
+    server: Server, occupy: Callable[[socket.socket], None]
+) -> None:
+    with server.connect() as connection:
+        occupy(connection)
+        end = select.poll()
+        end.register(connection, select.POLLRDHUP)  # the server's end is closed, whatever is left unread
+        assert end.poll((PATIENCE_SECONDS + 30) * 1000)
 
 
 def test_of_too_many_who_watch_some_are_sent_away_and_the_process_can_open_files(page: Server) -> None:
