@@ -147,8 +147,8 @@ def make_classifier(folder: Path, texts: list[str]) -> Path:
 
 
 @contextmanager
-def running_space(root: Path, texts: list[str]) -> Iterator[tuple[str, int]]:
-    """The address and the process id of a Space that serves the tiny model."""
+def running_space(root: Path, texts: list[str], **settings: str) -> Iterator[tuple[str, int]]:
+    """The address and the process id of a Space that serves the tiny model; settings: more variables."""
     with LocalHub(root / "hub", {TOKEN: {"name": "city", "fullname": "City", "orgs": []}}) as hub:
         api = HfApi(endpoint=hub.url, token=TOKEN)
         api.create_repo(REPO, private=True)
@@ -164,6 +164,7 @@ def running_space(root: Path, texts: list[str]) -> Iterator[tuple[str, int]]:
             "HF_TOKEN": TOKEN,
             "MODEL_REPO": REPO,
             "PORT": str(port),
+            **settings,
         }
         log = root / "space.log"
         with log.open("wb") as output:
@@ -176,7 +177,7 @@ def running_space(root: Path, texts: list[str]) -> Iterator[tuple[str, int]]:
             yield f"127.0.0.1:{port}", process.pid
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(20)
 
 
 def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
