@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,18 @@ OUTCOMES = {
 # With these a run has reached its end. After any other a restart resumes what can be resumed.
 FINISHED = ("accepted", "rejected")
 
-# v{YYYYMMDD}_{HHMMSS}, UTC: versions of data sets and models sort by the time in their names. The inference
-# Space has the same pattern: what is no time of this millennium is somebody else's tag.
-VERSION_TAG = re.compile(
-    r"^v2\d{3}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])_([01]\d|2[0-3])[0-5]\d[0-5]\d\Z", re.ASCII
-)
+TAG_TIME = "v%Y%m%d_%H%M%S"
+
+
+def is_version_tag(name: str) -> bool:
+    """Whether a tag is v{YYYYMMDD}_{HHMMSS}, a UTC time of this millennium; others are somebody else's.
+
+    Versions of data sets and models sort by the time in their names. The inference Space has the same rule.
+    """
+    try:
+        return bool(re.fullmatch(r"v2\d{7}_\d{6}", name, re.ASCII) and datetime.strptime(name, TAG_TIME))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
 from rehearsal.world import push_splits  # noqa: E402
 from retrain.hub.model_repo import ModelRepo  # noqa: E402
 from retrain.hub.retries import RetryingClient  # noqa: E402
-from retrain.records import VERSION_TAG, Version  # noqa: E402
+from retrain.records import Version, is_version_tag  # noqa: E402
 from tests import fork_server  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
@@ -373,7 +373,7 @@ class City:
 
     @property
     def version_tags(self) -> list[Any]:
-        return [tag for tag in self.api.list_repo_refs("city/model").tags if VERSION_TAG.match(tag.name)]
+        return [tag for tag in self.api.list_repo_refs("city/model").tags if is_version_tag(tag.name)]
 
     @property
     def nothing_published(self) -> bool:

@@ -16,7 +16,7 @@ from retrain.dataset.layout import choose_config, part_eval_from_test
 from retrain.dataset.wording import names_shown
 from retrain.errors import DatasetError, causes
 from retrain.hub.client import hub_errors
-from retrain.records import VERSION_TAG
+from retrain.records import is_version_tag
 
 # What hub_errors has words for.
 _OF_THE_HUB = (
@@ -54,7 +54,7 @@ class DatasetRepo:
         with hub_errors("read the data set", self.repo_id, DatasetError):
             tags = self._api.list_repo_refs(self.repo_id, repo_type="dataset").tags
         # Version tags sort by the time in their name; the server's own order means nothing.
-        here = (tag.name for tag in tags if VERSION_TAG.match(tag.name) and tag.target_commit == revision)
+        here = (tag.name for tag in tags if is_version_tag(tag.name) and tag.target_commit == revision)
         return max(here, default=None)
 
     def load(self, revision: str, label: str | None = None) -> tuple[Any, dict[str, str]]:

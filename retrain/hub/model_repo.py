@@ -26,7 +26,7 @@ from retrain.errors import CheckpointError, ComparisonError, HubError, ReleaseEr
 from retrain.hub.client import hub_errors
 from retrain.hub.commits import Commit, Operation, make_commit
 from retrain.hub.model_card import OWN_BEGINS, VersionFacts
-from retrain.records import VERSION_TAG, Head, Release, Version
+from retrain.records import TAG_TIME, Head, Release, Version, is_version_tag
 
 VERIFIED, GIVEN_UP = "verified-", "given-up-"
 # Formats that can run code when they are loaded: never published, and taken out of the repository.
@@ -68,7 +68,7 @@ class ModelRepo:
                 return []
         return [
             Version(name, tags[name], f"{VERIFIED}{name}" in tags, f"{GIVEN_UP}{name}" in tags)
-            for name in sorted(filter(VERSION_TAG.match, tags), reverse=True)
+            for name in sorted(filter(is_version_tag, tags), reverse=True)
         ]
 
     def newest(self) -> Version | None:
@@ -83,7 +83,7 @@ class ModelRepo:
         """
         taken = [version.tag for version in self.versions()]
         tag = next_version_tag(datetime.now(UTC), taken)
-        if not VERSION_TAG.match(tag):
+        if not is_version_tag(tag):
             raise ReleaseError(f"No version can come after {taken[0]} of {self.repo_id}: delete that tag.")
         return tag
 
@@ -217,7 +217,7 @@ class ModelRepo:
         """Tag the version at main if an interrupted run has left it without a tag; None if there is none."""
         head = self.head().revision
         tag, versions = self.metadata(head).get("version_tag"), self.versions()
-        if not head or not VERSION_TAG.match(str(tag)) or any(version.tag == tag for version in versions):
+        if not head or not is_version_tag(str(tag)) or any(version.tag == tag for version in versions):
             return None
         if not self._tag(str(tag), head):
             return None
@@ -273,15 +273,12 @@ class ModelRepo:
 
 def next_version_tag(now: datetime, taken: Iterable[str | None]) -> str:
     """v{YYYYMMDD}_{HHMMSS} in UTC, later than all that are taken: the inference Space serves the newest."""
-    tag = f"{now.astimezone(UTC):v%Y%m%d_%H%M%S}"
-    newest = max((name for name in taken if name and VERSION_TAG.match(name)), default="")
+    tag = now.astimezone(UTC).strftime(TAG_TIME)
+    newest = max((name for name in taken if name and is_version_tag(name)), default="")
     if tag > newest:
         return tag
-    try:
-        following = datetime.strptime(newest, "v%Y%m%d_%H%M%S").replace(tzinfo=UTC) + timedelta(seconds=1)
-    except ValueError:  # a day that the month does not have
-        following = datetime(int(newest[1:5]), int(newest[5:7]), 28, tzinfo=UTC) + timedelta(days=4)
-    return f"{following:v%Y%m%d_%H%M%S}"
+    following = datetime.strptime(newest, TAG_TIME).replace(tzinfo=UTC) + timedelta(seconds=1)
+    return following.strftime(TAG_TIME)
 
 
 def checkpoint_revision(api: HfApi, checkpoint: str) -> str:

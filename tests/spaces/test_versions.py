@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from rehearsal.local_hub import LocalHub
+from retrain.records import is_version_tag
 from tests.conftest import CITY, USERS, free_port
 
 REPO, TAG = "city/model", "v20260101_000000"
@@ -208,3 +209,24 @@ def test_the_newest_version_is_the_latest_time_that_a_clock_can_show(
     versions: ModuleType, tags: list[str], newest: str | None
 ) -> None:
     assert versions.newest_version(tags) == newest
+
+
+@pytest.mark.parametrize(
+    ("tag", "is_one"),
+    [
+        ("v20260228_235959", True),
+        ("v20260230_000000", False),
+        ("v20261301_000000", False),
+        ("v20260101_240000", False),
+        ("v20260101_000060", False),
+        ("v19990101_000000", False),
+        ("v99991231_235959", False),
+        ("v२०२६०१०१_००००००", False),
+        ("v20260101_000000\n", False),
+        ("verified-v20260101_000000", False),
+    ],
+)
+def test_the_job_and_the_space_agree_on_what_a_version_tag_is(
+    versions: ModuleType, tag: str, is_one: bool
+) -> None:
+    assert versions.is_version(tag) == is_version_tag(tag) == is_one

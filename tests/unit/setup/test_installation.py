@@ -147,7 +147,7 @@ CPU = {"REQUIREMENTS": "requirements-cpu.lock", "PIP_EXTRA_INDEX_URL": "https://
         ({"LABEL": None}, "LABEL is missing"),
         ({"LABEL": "urgency,"}, "LABEL is missing"),
         ({"LABEL": "urgency,department"}, "two repositories have one name. Put {label} into the names."),
-        ({"RETRAIN_SPACE_ID": "city/inference"}, "two repositories have one name"),
+        ({"RETRAIN_SPACE_ID": "city/inference"}, "is SPACE_REPO_ID, too"),
         ({"REQUIREMENTS": "dev.txt"}, "should be requirements-cuda.lock, requirements-cpu.lock or"),
         ({"REQUIREMENTS": "requirements-cpu.lock"}, "Set it as PIP_EXTRA_INDEX_URL."),
         ({"PIP_EXTRA_INDEX_URL": "https://me:pw@host/"}, "should not hold a password"),
