@@ -19,7 +19,7 @@ OUTCOMES = {
     "accepted": Outcome(0, "The new model serves now.", "Nothing needs to be done."),
     "rejected": Outcome(
         0,
-        "The live model stays: the new one is not better.",
+        "Nothing changes: the new model is not good enough to be released.",
         "Nothing needs to be done. More corrected grievances give the next run more to learn from.",
     ),
     "unchanged": Outcome(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import City
+from tests.conftest import FIRST, City
 from tests.networks import ForwardProxy
 
 Splits = dict[str, list[dict[str, Any]]]
@@ -25,7 +25,7 @@ def test_a_job_behind_a_proxy_releases_and_pauses_its_space(
     city.push(good_splits)
     city.serve_newest()
     city.hub.requests.clear()
-    run = city.run(ALLOW_FIRST_RELEASE="true")
+    run = city.run(**FIRST)
     assert (run.exit_code, run.record["outcome"]) == (0, "accepted"), run.output
     assert city.paused
     seen = {each.split()[1] for each in proxy.seen}

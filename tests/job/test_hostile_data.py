@@ -19,10 +19,13 @@ Rows = list[dict[str, Any]]
 
 
 def hostile_splits(rows: Rows) -> dict[str, Rows]:
-    """Each hostile text under each label: however it is answered, two of three are mistakes."""
+    """Each hostile text under each label: however it is answered, two of three are mistakes.
+
+    The ordinary rows let the model show that it has learnt something.
+    """
     every = [{"grievance": text, "label": label} for text in HOSTILE for label in LABELS]
     training = [{"grievance": text + " in train", "label": "URGENT"} for text in HOSTILE]
-    return {"train": rows[:40] + training, "eval": rows[40:70], "test": every}
+    return {"train": rows[:60] + training, "eval": rows[60:90], "test": every + rows[90:150]}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,9 @@ def hostile_run(
         city = City(root, hub, live_api, checkpoint)
         city.push(hostile_splits(unique_grievances))
         city.serve_newest()
-        job = city.start(real_start=True, REPORT_TEXTS="true", **FIRST)
+        job = city.start(
+            real_start=True, REPORT_TEXTS="true", **FIRST | {"NUM_TRAIN_EPOCHS": "40", "EVAL_STEPS": "1000"}
+        )
         peak = [0]
 
         def look_at_memory() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from retrain.hub.run_archive import RunArchive
 from retrain.journal import Journal
-from tests.conftest import SOURCE, City
+from tests.conftest import FIRST, SOURCE, City
 
 Splits = dict[str, list[dict[str, Any]]]
 
@@ -86,7 +86,7 @@ def test_an_unchanged_run_ends_at_once_if_asked_to_and_the_history_tells_all(
     city.api.create_repo("city/base")
     city.api.upload_folder(repo_id="city/base", folder_path=city.settings["MODEL_CHECKPOINT"])
     city.settings |= {"MODEL_CHECKPOINT": "city/base", "SKIP_UNCHANGED": "true", "COMPARE_WITH": "hub"}
-    city.settings["ALLOW_FIRST_RELEASE"] = "true"
+    city.settings |= FIRST
     first = city.run()
     assert first.record["outcome"] == "accepted", first.output
 

@@ -74,7 +74,7 @@ def test_a_run_is_watched_from_its_start_to_the_verdict(
     page.screenshot(path=tmp_path / "compare.png", full_page=True)
     asked.set()
     expect(page.locator("#headline")).to_have_text(
-        "Rejected. The live model stays: the new one is not better.", timeout=30_000
+        "Rejected. Nothing changes: the new model is not good enough to be released.", timeout=30_000
     )
     expect(page.get_by_role("alert")).to_contain_text(
         "The Space is not paused and is still billed", timeout=30_000

@@ -91,13 +91,11 @@ def test_a_version_that_crashes_the_space_is_rolled_back_and_the_one_before_serv
 ) -> None:
     """A config.json that can't be read is planted into the new version, before the Space restarts with it."""
     set_variable = functools.partial(world.api.add_space_variable, RETRAIN_SPACE)
-    set_variable("LEARNING_RATE", "1e-6")
     world.api.restart_space(RETRAIN_SPACE)
     world.host.wait_stage(RETRAIN_SPACE, {"PAUSED", "RUNTIME_ERROR"}, timeout=240)
     (first,) = ModelRepo(world.api, MODEL).versions()
 
-    better = {"NUM_TRAIN_EPOCHS": "12", "LEARNING_RATE": "0.002", "EARLY_STOPPING_PATIENCE": "9"}
-    for name, value in (better | {"COMPARE_WITH": "hub"}).items():
+    for name, value in {"NUM_TRAIN_EPOCHS": "24", "COMPARE_WITH": "hub"}.items():
         set_variable(name, value)
     held = world.hub.faults.add(method="POST", path=f"/spaces/{INFERENCE_SPACE}/restart", delay=HOLD)
     world.api.restart_space(RETRAIN_SPACE)

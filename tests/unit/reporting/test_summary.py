@@ -75,7 +75,7 @@ def test_a_title_says_what_matters_most(record: RunRecord, said: str) -> None:
 def test_every_reason_and_every_warning_is_shown() -> None:
     shown = lines(record_of("rejected", "one", "two", warnings=(Warned("a"), Warned("b"))))
     assert shown[:4] == [
-        "REJECTED: The live model stays: the new one is not better.",
+        "REJECTED: Nothing changes: the new model is not good enough to be released.",
         "  one",
         "  two",
         "  Nothing needs to be done. More corrected grievances give the next run more to learn from.",
