@@ -8,9 +8,10 @@ spelt out, labels that annotators disagree on, texts sent twice.
 
 import random
 import tomllib
-import unicodedata
 from pathlib import Path
 from typing import Any
+
+from retrain.dataset.splitting import split_rows
 
 Row = dict[str, str]
 
@@ -66,24 +67,10 @@ def split_grievances(rows: list[Row], seed: int = 42, label: str = "urgency") ->
 
     A text and its repeats stay together in one split.
     """
-    texts: dict[str, list[Row]] = {}
-    for row in rows:
-        texts.setdefault(normalise(row["grievance"]), []).append(row)
-    groups = list(texts.values())
-    random.Random(seed).shuffle(groups)
     strata = [name for name in ("urgency", "department", label) if name in rows[0]]
-    groups.sort(key=lambda group: [group[0][name] for name in strata])
-    splits: dict[str, list[Row]] = {"train": [], "eval": [], "test": []}
-    for place, group in enumerate(groups):
-        splits[{0: "test", 5: "eval"}.get(place % 10, "train")].extend(group)
-    for split in splits.values():
-        random.Random(seed).shuffle(split)
-    return splits
-
-
-def normalise(text: str) -> str:
-    """The form in which equal texts are equal: ignores case, white space and compatible characters."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    labels = [tuple(row[name] for name in strata) for row in rows]
+    splits = split_rows([row["grievance"] for row in rows], labels, seed)
+    return {name: [rows[place] for place in places] for name, places in splits.items()}
 
 
 def _write(rng: random.Random, phrases: dict[str, Any], urgency: str, department: str) -> str:

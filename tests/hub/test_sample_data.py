@@ -11,9 +11,9 @@ from rehearsal.sample_data import (
     DEPARTMENT_SHARES,
     URGENCY_SHARES,
     make_grievances,
-    normalise,
     split_grievances,
 )
+from retrain.dataset.texts import normalise
 from tests.conftest import SOURCE
 
 
