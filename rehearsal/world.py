@@ -3,17 +3,17 @@
 Everything is created with the official client, as on the real Hub.
 """
 
-import csv
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import HfApi
 
+from configs import LABEL_SETS
+from retrain.dataset.rows import read_rows
+from retrain.hub.dataset_repo import DatasetRepo
 from retrain.setup.plan import plan
 
 from .local_hub import LocalHub
@@ -98,29 +98,23 @@ def push_splits(
     types: Mapping[str, pa.DataType] | None = None,
 ) -> None:
     """Commit the splits as Parquet and tag the commit; `types` overrides the types that pyarrow infers."""
-    api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
-    operations = []
-    for name, rows in splits.items():
-        columns = {
-            column: pa.array([row[column] for row in rows], (types or {}).get(column)) for column in rows[0]
-        }
-        file = io.BytesIO()
-        pq.write_table(pa.table(columns), file)
-        operations.append(CommitOperationAdd(f"data/{name}-00000-of-00001.parquet", file.getvalue()))
-    commit = api.create_commit(repo_id, operations, commit_message=version_tag, repo_type="dataset")
-    api.create_tag(repo_id, tag=version_tag, revision=commit.oid, repo_type="dataset")
+    DatasetRepo(api, repo_id).publish(splits, version_tag, types)
 
 
-def read_grievances(file: Path | None, label: str = "urgency") -> list[dict[str, str]]:
-    """The rows of a CSV file with the columns grievance and `label`; our own sample without a file."""
+def read_grievances(
+    file: Path | None, label: str = "urgency", label2id: Mapping[str, int] | None = None
+) -> list[dict[str, str]]:
+    """The rows of a file with a text and a label; our own sample without a file.
+
+    Raises:
+        DatasetError: see retrain.dataset.rows.
+    """
     if file is None:
         return make_grievances()
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    missing = {"grievance", label} - set(rows[0] if rows else ())
-    if missing:
-        raise SystemExit(f"DATA={file} lacks rows or the column {', '.join(sorted(missing))}.")
-    return [row for row in rows if row["grievance"].strip()]
+    rows = read_rows(file, label, label2id or LABEL_SETS[label], f"DATA={file}")
+    for line in rows.dropped_lines():
+        print(f"DATA={file}: {line} left out")
+    return [{"grievance": text, label: name} for text, name in zip(rows.texts, rows.labels, strict=True)]
 
 
 def first_and_second_version(

@@ -4,6 +4,7 @@ A command reads the job's settings from the environment, or from a file. It impo
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -105,6 +106,41 @@ def check(env_file: EnvFile = Path(".env")) -> None:
                 wrong = True
     if wrong:
         raise typer.Exit(1)
+
+
+@app.command()
+def push(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet: grievance or text, and a label.")],
+    to: Annotated[str, typer.Option(metavar="OWNER/NAME", help="The data set repository.")],
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Take the splits from the file's column split.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Push without asking.")] = False,
+    env_file: FromFile = None,
+) -> None:
+    """Push a file of grievances as a new, private version of a data set.
+
+    Of the settings it needs LABEL, LABELS for a label set of your own, and HF_TOKEN unless you are logged in.
+    It shows what it found and how the rows are split, then asks. Texts that are there keep their split.
+    """
+    from retrain.hub.client import connect
+    from retrain.hub.dataset_repo import DatasetRepo
+    from retrain.setup.data_push import prepare
+    from retrain.setup.installation import settings_in
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", to, re.ASCII):
+        raise SettingsError(f"--to={to!r} should look like owner/name.")
+    values = settings_in(env_file) if env_file else clean_environment(os.environ)
+    config = label_settings(values)
+    repo = DatasetRepo(connect(values.get("HF_TOKEN")), to)
+    prepared = prepare(repo, file, config.label, config.label2id, as_is=as_is)
+    for line in prepared.lines:
+        print(f"  {line}")
+    if not yes and not typer.confirm(f"Push this to {to}, private?"):
+        print("Nothing was pushed.")
+        return
+    tag = repo.publish(prepared.splits)
+    print(f"{to} has the version {tag}: the Hub's viewer shows its rows to whoever may see it.")
 
 
 @app.command()
@@ -226,6 +262,13 @@ def _configs(env_file: Path | None, one: str | None = None) -> Iterator[BaseConf
     if one and len(names) != 1:
         raise SettingsError(f"{env_file}: {one}")
     yield from (get_config(found[name]) for name in names)
+
+
+def label_settings(values: Mapping[str, str]) -> BaseConfig:
+    """The settings LABEL and LABELS, checked; what a run needs besides is filled in."""
+    needed = ("HF_TOKEN", "DATASET_REPO_ID", "HUB_MODEL_ID", "SPACE_REPO_ID")
+    filled = dict.fromkeys(needed, "not/used") | {"API_ENDPOINT": "https://not.used/"}
+    return get_config(filled | {name: values[name] for name in ("LABEL", "LABELS") if name in values})
 
 
 def _connect(config: BaseConfig) -> "tuple[HfApi, ModelRepo, InferenceSpace]":

@@ -1,8 +1,11 @@
 """A data set repository: the commit of a branch or tag, its version tag, its splits."""
 
-from typing import Any
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -16,8 +19,14 @@ from retrain.dataset.layout import choose_config, part_eval_from_test
 from retrain.dataset.wording import names_shown
 from retrain.errors import DatasetError, causes
 from retrain.hub.client import hub_errors
+from retrain.hub.model_repo import next_version_tag
 from retrain.records import is_version_tag
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Files that `datasets` would read beside new ones.
+DATA = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".arrow", ".zip", ".gz")
 # What hub_errors has words for.
 _OF_THE_HUB = (
     HfHubHTTPError,
@@ -56,6 +65,49 @@ class DatasetRepo:
         # Version tags sort by the time in their name; the server's own order means nothing.
         here = (tag.name for tag in tags if is_version_tag(tag.name) and tag.target_commit == revision)
         return max(here, default=None)
+
+    def is_private(self) -> bool | None:
+        """Whether it is private; None if there is no such data set that the token may see."""
+        with hub_errors("look for the data set", self.repo_id, DatasetError):
+            if not self._api.repo_exists(self.repo_id, repo_type="dataset"):
+                return None
+            return bool(self._api.dataset_info(self.repo_id).private)
+
+    def publish(
+        self,
+        splits: Mapping[str, Sequence[Mapping[str, Any]]],
+        version_tag: str | None = None,
+        types: "Mapping[str, pa.DataType] | None" = None,
+    ) -> str:
+        """Commit the splits as Parquet in place of the data there, and tag the commit; returns the tag.
+
+        The repository is made, private, if there is none. types: for columns whose type can't be inferred.
+        """
+        with hub_errors("publish the data set", self.repo_id, DatasetError):
+            self._api.create_repo(self.repo_id, repo_type="dataset", private=True, exist_ok=True)
+            tags = self._api.list_repo_refs(self.repo_id, repo_type="dataset").tags
+            version_tag = version_tag or next_version_tag(datetime.now(UTC), (tag.name for tag in tags))
+            new = {f"data/{name}-00000-of-00001.parquet": rows for name, rows in splits.items()}
+            there = self._api.list_repo_files(self.repo_id, repo_type="dataset")
+            stale = [name for name in there if name.endswith(DATA) and name not in new]
+            operations: list[Any] = [CommitOperationDelete(name) for name in stale]
+            operations += [
+                CommitOperationAdd(name, _parquet(rows, types or {})) for name, rows in new.items()
+            ]
+            if "README.md" in there and (card := self._card_without_data()):
+                operations.append(CommitOperationAdd("README.md", card))
+            commit = self._api.create_commit(
+                self.repo_id, operations, commit_message=version_tag, repo_type="dataset"
+            )
+            self._api.create_tag(self.repo_id, tag=version_tag, revision=commit.oid, repo_type="dataset")
+            return version_tag
+
+    def _card_without_data(self) -> bytes | None:
+        """The card without what it says of the files that are replaced; None if it says nothing of them."""
+        file = self._api.hf_hub_download(self.repo_id, "README.md", repo_type="dataset")
+        card = DatasetCard.load(file, ignore_metadata_errors=True)
+        said = [card.data.pop(name, None) for name in ("configs", "dataset_info")]
+        return str(card).encode() if any(said) else None
 
     def load(self, revision: str, label: str | None = None) -> tuple[Any, dict[str, str]]:
         """The splits at a commit, as a datasets.DatasetDict, and what was read in place of what.
@@ -105,6 +157,16 @@ class DatasetRepo:
             builder = datasets.load_dataset_builder(**place, name=config, data_files=parted)
         builder.download_and_prepare()
         return builder.as_dataset(), read_as
+
+
+def _parquet(rows: Sequence[Mapping[str, Any]], types: "Mapping[str, pa.DataType]") -> bytes:
+    import pyarrow as pa  # heavy
+    import pyarrow.parquet as pq
+
+    columns = {column: pa.array([row[column] for row in rows], types.get(column)) for column in rows[0]}
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
 
 
 def _cause_elsewhere(error: BaseException) -> BaseException | None:

@@ -1,5 +1,6 @@
 """What an installation should be, read from one env file: pure values, and the files that ship."""
 
+import io
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Set
@@ -57,24 +58,35 @@ class SpaceSpec:
     paused: bool
 
 
+def settings_in(file: Path) -> dict[str, str]:
+    """The clean variables of an env file.
+
+    Raises:
+        SettingsError: it can't be read, or names what is no setting.
+    """
+    if not file.is_file():
+        raise SettingsError(f"{file} does not exist. Copy .env.example to it and fill it in.")
+    content = file.read_bytes()
+    try:
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise SettingsError(
+            f"{file} is not in UTF-8: it may be in Latin-1 or cp1252. Save it as UTF-8 in your editor."
+        ) from None
+    given = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    variables = clean_environment({name: value for name, value in given.items() if value})
+    if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS):
+        raise SettingsError(f"{file}: {', '.join(unknown)} is no setting. Correct the name or take it out.")
+    return variables
+
+
 def installations(file: Path) -> list[dict[str, str]]:
     """The clean variables of an env file, once for each label set in LABEL.
 
     Raises:
         SettingsError: the file can't be read, or its settings are no job's.
     """
-    if not file.is_file():
-        raise SettingsError(f"{file} does not exist. Copy .env.example to it and fill it in.")
-    try:
-        given = {name: value for name, value in dotenv_values(file, interpolate=False).items() if value}
-    except UnicodeDecodeError:
-        raise SettingsError(f"{file} is not in UTF-8. Save it in that encoding.") from None
-    variables = clean_environment(given)
-    if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS):
-        raise SettingsError(f"{file}: {', '.join(unknown)} is no setting. Correct the name or take it out.")
-    for name in (READ_TOKEN, TRIGGER):
-        if fault := fault_of_token(variables.get(name, "")):
-            raise SettingsError(f"{file}: {name} {fault}.")
+    variables = settings_in(file)
     found = []
     for label in map(str.strip, variables.get("LABEL", "").split(",")):
         each = {name: value.replace("{label}", label) for name, value in variables.items()}

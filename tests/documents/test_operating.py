@@ -80,7 +80,7 @@ def test_without_an_env_file_the_commands_read_the_environment_of_the_job(
 @runs(r"python -m retrain --help")
 def test_the_help_names_every_command(clone: Clone, commands: list[str]) -> None:
     told = clone.type(ACTIVATE, *commands)
-    named = {"setup", "check", "versions", "rollback", "history", "verdict", "report"}
+    named = {"setup", "check", "push", "versions", "rollback", "history", "verdict", "report"}
     assert not [name for name in named if not re.search(rf"\b{name}\b", told)], told
 
 
