@@ -19,7 +19,7 @@ COMPILE = $(BIN)/uv pip compile requirements.txt --quiet --universal --python-ve
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-rehearsal: $(VENV)/installed  ## run the whole job on this machine (LABEL=department, DATA=file.csv CHECKPOINT=folder)
+rehearsal: $(VENV)/installed  ## run the whole job on this machine (LABEL=department, DATA=file.csv CHECKPOINT=folder, KEEP=1)
 	@$(BIN)/python -m rehearsal
 
 test: $(VENV)/installed  ## run all tests, offline

@@ -1,13 +1,16 @@
 """`python -m rehearsal`: the whole job on this machine, watched from a terminal.
 
-From the environment: LABEL (and LABELS for a label set of your own), DATA (a CSV file with the columns
-grievance and LABEL's), CHECKPOINT (a folder), and the job's training settings.
+From the environment: LABEL (and LABELS for a label set of your own), DATA (a file of your own rows),
+CHECKPOINT (a folder), KEEP=1 (leave all of it running until Ctrl-C), and the job's training settings.
 """
 
+import contextlib
 import json
 import logging
 import os
 import shutil
+import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -18,8 +21,21 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import LABEL_SETS
+from retrain.commands import label_settings
+from retrain.errors import CheckpointError, DatasetError, RetrainError, SettingsError
+from retrain.journal import Journal
+from retrain.lifecycle.status_page import serve
 
-from .world import MODEL, RETRAIN_SPACE, World, chosen_settings, first_and_second_version, read_grievances
+from .world import (
+    INFERENCE_SPACE,
+    MODEL,
+    RETRAIN_SPACE,
+    TOKEN,
+    World,
+    chosen_settings,
+    first_and_second_version,
+    read_grievances,
+)
 
 ROOT = Path("rehearsal_run")
 # Suits a model of a few hundred thousand parameters; your own checkpoint gets the job's defaults.
@@ -28,7 +44,7 @@ TINY = {
     "EVAL_STEPS": "60",
     "EARLY_STOPPING_PATIENCE": "3",
     "NUM_TRAIN_EPOCHS": "3",
-    "MIN_TRAIN_STEPS": "0",
+    "MIN_TRAIN_STEPS": "300",  # a first version that has learnt something of either label set
 }
 OVER = ("PAUSED", "RUNTIME_ERROR", "BUILD_ERROR")
 WORDS = {
@@ -52,21 +68,70 @@ console = Console(highlight=False)
 def main() -> int:
     """Set the city up, release a first version from few rows, then retrain on all of them."""
     label, labels = os.environ.get("LABEL") or "urgency", os.environ.get("LABELS") or ""
-    if label not in LABEL_SETS and not labels:
-        raise SystemExit(
-            f"LABEL={label!r}: should be {' or '.join(LABEL_SETS)}, or your own with its names in LABELS and "
-            f"a column {label} in DATA."
-        )
     data, checkpoint = (
         Path(os.environ[name]) if os.environ.get(name) else None for name in ("DATA", "CHECKPOINT")
     )
+    try:
+        rows = read_grievances(data, label, label_set(label, labels))
+        check_rows(rows, label, data)
+        if checkpoint:
+            check_folder(checkpoint)
+    except RetrainError as error:
+        raise SystemExit(str(error)) from None
     logging.disable(logging.WARNING)
     began = time.monotonic()
     shutil.rmtree(ROOT, ignore_errors=True)
     with World(ROOT.resolve(), label, labels) as world:
-        record = play(world, read_grievances(data, label), checkpoint)
+        record = play(world, rows, checkpoint)
         show(world, record, time.monotonic() - began)
+        if os.environ.get("KEEP"):
+            keep(world, Path(record["folder"]))
     return 0 if record["outcome"] in ("accepted", "rejected") else 1
+
+
+def label_set(label: str, labels: str) -> dict[str, int]:
+    """The ids of a label set of ours, or of the one that LABELS names."""
+    if label not in LABEL_SETS and not labels:
+        raise SettingsError(
+            f"LABEL={label!r}: should be {' or '.join(LABEL_SETS)}, or your own with its names in LABELS and "
+            f"a column {label} in DATA."
+        )
+    return label_settings({"LABEL": label, "LABELS": labels}).label2id
+
+
+def check_rows(rows: list[dict[str, str]], label: str, data: Path | None) -> None:
+    """See, before anything is trained, that both versions have each label in each split."""
+    for version in first_and_second_version(rows, len(rows) // 3, label):
+        for name, split in version.items():
+            held = {row[label] for row in split}
+            if absent := sorted({row[label] for row in rows} - held):
+                raise DatasetError(
+                    f"DATA={data}: its {len(rows)} rows are too few. Split in train, eval and test, there is "
+                    f"no row of {', '.join(absent)} in {name}. Add rows: ten or more of each label."
+                )
+
+
+def check_folder(checkpoint: Path) -> None:
+    """See that a checkpoint is a folder with an XLM-R in it, as far as its config says."""
+    config = checkpoint / "config.json"
+    if not config.is_file():
+        what = "is a folder without config.json" if checkpoint.is_dir() else "is no folder"
+        raise CheckpointError(
+            f"CHECKPOINT={checkpoint} {what}. Name a folder with the config, tokenizer and safetensors of an "
+            "XLM-R, as save_pretrained writes them."
+        )
+
+
+def keep(world: World, run_folder: Path) -> None:
+    """Leave the Hub, the Spaces and the page of the last run to be looked at, until Ctrl-C."""
+    page = world.domain(RETRAIN_SPACE)  # the Space is paused: its port is free
+    serve(socket.create_server(("127.0.0.1", int(page.rpartition(":")[2]))), Journal(run_folder))
+    console.print("\n[bold]KEEP[/]: all of this is there until Ctrl-C")
+    for what, where in (("the run", page), ("the API", world.domain(INFERENCE_SPACE))):
+        console.print(f"   {what}: http://{where}/")
+    console.print(f"   the Hub: {world.hub.url}, with HF_TOKEN={TOKEN}", soft_wrap=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
 
 
 def play(world: World, rows: list[dict[str, str]], checkpoint: Path | None) -> dict[str, Any]:
@@ -94,6 +159,13 @@ def play(world: World, rows: list[dict[str, str]], checkpoint: Path | None) -> d
         world.api.delete_space_variable(RETRAIN_SPACE, "ALLOW_FIRST_RELEASE")
         world.api.restart_space(RETRAIN_SPACE)
         record = watch(world)
+    elif record["outcome"] == "rejected":
+        console.print(
+            f"\nThe first version was not released, so there is none to compare with. It had "
+            f"{len(first['train'])} rows to learn from: add rows, or let it train longer (NUM_TRAIN_EPOCHS, "
+            "MIN_TRAIN_STEPS).",
+            soft_wrap=True,
+        )
     return record
 
 
