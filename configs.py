@@ -161,7 +161,9 @@ class PlaceSettings(Settings):
     dataset_repo_id: RepoId = Field(description="the data set, owner/name")
     dataset_revision: str | None = Field(None, description="a branch, tag or commit; main unless set")
     hub_model_id: RepoId = Field(description="the model repository that the inference Space loads")
-    api_endpoint: HttpUrl = Field(description="the URL that predictions are POSTed to")
+    api_endpoint: HttpUrl = Field(
+        "", description="the URL that predictions are POSTed to; that of SPACE_REPO_ID on the Hub unless set"
+    )
     api_token: Token | None = Field(None, description="bearer token of the API, if it asks for one")
     space_repo_id: RepoId = Field(description="the inference Space")
     retrain_space_id: RepoId | None = Field(
@@ -228,7 +230,9 @@ class PlaceSettings(Settings):
 class TrainingSettings(Settings):
     """The recipe."""
 
-    model_checkpoint: str = Field("xlm-roberta-base", description="an XLM-R repository or folder")
+    model_checkpoint: str = Field(
+        "xlm-roberta-base", description="a repository or folder of an XLM-R, or another of RoBERTa's shape"
+    )
     num_train_epochs: float = Field(
         3,
         gt=0,
@@ -409,6 +413,8 @@ def get_config(environ: Mapping[str, str] | None = None) -> BaseConfig:
     """
     variables = clean_environment(os.environ if environ is None else environ)
     chosen = _CONFIGS.get(variables.get("LABEL", ""), BaseConfig)
+    if "API_ENDPOINT" not in variables and (space := variables.get("SPACE_REPO_ID")):
+        variables["API_ENDPOINT"] = endpoint_of(space)
     faults = [
         f"{name}={variables[name]!r}: is SPACE_REPO_ID, too. The Space that retrains is paused at the end, "
         "and the one that serves must not be: it needs a Space of its own."
@@ -421,6 +427,13 @@ def get_config(environ: Mapping[str, str] | None = None) -> BaseConfig:
     if faults:
         raise SettingsError("\n  ".join(["The settings can't be used; nothing was started.", *faults]))
     return config
+
+
+def endpoint_of(space_id: str) -> str:
+    """Where a Space of the Hub answers."""
+    return (
+        f"https://{space_id.replace('/', '-').replace('_', '-').replace('.', '-').lower()}.hf.space/predict"
+    )
 
 
 def in_both_roles(variables: Mapping[str, str]) -> list[str]:

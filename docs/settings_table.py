@@ -47,7 +47,7 @@ def table() -> str:
 
 def _shown(default: Any) -> str:
     """A default as it is written in an env file; empty if there is none."""
-    if default is None:
+    if default is None or default == "":
         return ""
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

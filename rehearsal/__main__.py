@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import LABEL_SETS
+from retrain.architectures import refusal
 from retrain.commands import label_settings
 from retrain.errors import CheckpointError, DatasetError, RetrainError, SettingsError
 from retrain.journal import Journal
@@ -120,6 +121,12 @@ def check_folder(checkpoint: Path) -> None:
             f"CHECKPOINT={checkpoint} {what}. Name a folder with the config, tokenizer and safetensors of an "
             "XLM-R, as save_pretrained writes them."
         )
+    try:
+        why = refusal(json.loads(config.read_bytes()))
+    except (ValueError, AttributeError):
+        why = "has a config.json that is no JSON object. Save it anew"
+    if why:
+        raise CheckpointError(f"CHECKPOINT={checkpoint} {why}.")
 
 
 def keep(world: World, run_folder: Path) -> None:

@@ -64,10 +64,13 @@ def setup(
     it changes nothing the second time. Secrets can't be read back from the Hub: one that is there stays.
     """
     from retrain.hub.client import check_token, connect, hub_errors
-    from retrain.setup.installation import READ_TOKEN, installations
+    from retrain.setup.installation import READ_TOKEN, installations, warnings_of
     from retrain.setup.plan import plan
 
-    for values in installations(env_file):
+    found = installations(env_file)
+    for warning in warnings_of(found):
+        print(f"  !! {warning}")
+    for values in found:
         api = connect(values["HF_TOKEN"])
         print(f"{values['LABEL']}:")
         if READ_TOKEN not in values:
@@ -94,10 +97,14 @@ def check(env_file: EnvFile = Path(".env")) -> None:
     """Diagnose an installation, with remedies."""
     from retrain.hub.client import connect
     from retrain.setup.diagnosis import diagnose
-    from retrain.setup.installation import installations
+    from retrain.setup.installation import installations, warnings_of
 
+    found = installations(env_file)
     wrong = False
-    for values in installations(env_file):
+    for warning in warnings_of(found):
+        print(f"  !!  {warning}")
+        wrong = True
+    for values in found:
         print(f"{values['LABEL']}:")
         for finding in diagnose(connect(values["HF_TOKEN"]), values):
             print(f"  {'!!' if finding.remedy else 'ok'}  {finding.what}: {finding.state}")

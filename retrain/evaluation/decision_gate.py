@@ -112,7 +112,9 @@ def decide_first_release(repo_id: str, scores: Scores, rules: GateRules) -> Verd
     results = [*_learnt(np.array(scores.confusion), names), *_floor(rules, scores.f1_macro)]
     reasons = [result.reason for result in results]
     if all(result.passed for result in results):
-        there_is_none = f"{repo_id} holds no model yet, and ALLOW_FIRST_RELEASE is set."
+        there_is_none = (
+            f"{repo_id} holds no model yet, and ALLOW_FIRST_RELEASE is set: take it out after this run."
+        )
         return Verdict("accepted", (there_is_none, *reasons), rules=tuple(results))
     remedy = (
         "A first release must be better than that: add training rows, check their labels, or train longer."

@@ -307,6 +307,24 @@ def _digest(folder: Path) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
+def checkpoint_config(api: HfApi, checkpoint: str) -> dict[str, Any]:
+    """config.json of a base checkpoint on the Hub; its weights are not downloaded.
+
+    Raises:
+        CheckpointError: there is none, or it is no JSON.
+    """
+    revision = checkpoint_revision(api, checkpoint)
+    try:
+        with hub_errors("read config.json of MODEL_CHECKPOINT", checkpoint, CheckpointError):
+            file = Path(api.hf_hub_download(checkpoint, "config.json", revision=revision))
+        config = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(
+            f"MODEL_CHECKPOINT={checkpoint} has no config.json that can be read. Name another model."
+        ) from error
+    return config if isinstance(config, dict) else {}
+
+
 def download_checkpoint(api: HfApi, checkpoint: str, revision: str | None) -> Path:
     """The folder of the base checkpoint's config, tokenizer and safetensors, from the cache if it is there.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, SpaceHardware, SpaceStage
 from huggingface_hub._space_api import INTERMEDIATE_SPACE_STAGES  # not exported; wait_for_space goes by it
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import httpx
 
@@ -31,9 +33,18 @@ REMEDIES: Mapping[str, str] = {
     SpaceStage.CONFIG_ERROR: "Mend the front matter of its README.md.",
     SpaceStage.NO_APP_FILE: "It has no program: `python -m retrain setup` uploads one.",
 }
+KNOWN_HARDWARE = frozenset(each.value for each in SpaceHardware)
 SLEEPING = "SLEEPING"  # the client does not know it; a request wakes such a Space
 
 logger = logging.getLogger(__name__)
+
+
+_PLAN = re.compile(r"(?i)\b(plan|paid|payment|pro|subscri\w+|upgrade|billing)\b")
+NO_PLAN = (
+    "{space} was not created: the Hub wants a paid plan for a Docker Space ({said}). Subscribe for the "
+    "account that owns it. Or do without: run the image with `docker run` (docs/image.md), or as a Job "
+    "of the Hub with `hf jobs run`."
+)
 
 
 class Space:
@@ -113,9 +124,16 @@ class Space:
 
     def create(self, *, paused: bool) -> None:
         """Create it: private, for Docker, and paused if asked for."""
-        self._api.create_repo(
-            self.repo_id, repo_type="space", space_sdk="docker", private=True, exist_ok=True
-        )
+        try:
+            self._api.create_repo(
+                self.repo_id, repo_type="space", space_sdk="docker", private=True, exist_ok=True
+            )
+        except HfHubHTTPError as error:
+            said = (error.server_message or "").splitlines()[:1]
+            status = error.response.status_code
+            if status == 402 or (status == 403 and _PLAN.search(" ".join(said))):
+                raise HubError(NO_PLAN.format(space=self.repo_id, said=" ".join(said)[:200])) from error
+            raise
         if paused:
             self._api.pause_space(self.repo_id)
 

@@ -11,10 +11,12 @@ from retrain.hub.dataset_repo import DatasetRepo
 from retrain.hub.model_repo import ModelRepo
 from retrain.hub.spaces import AT_WORK, Space
 from retrain.setup.installation import SpaceSpec, spaces_of
-from retrain.setup.plan import plan_space
+from retrain.setup.plan import check_checkpoint, check_owners, plan_space
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+NO_VERSION, NORMAL = "no version yet", "which is normal before the first release"
 
 
 class Finding(NamedTuple):
@@ -35,11 +37,17 @@ def diagnose(api: "HfApi", values: Mapping[str, str]) -> Iterator[Finding]:
     except HubError as error:
         yield Finding("HF_TOKEN", "could not be checked", str(error))
         return
+    try:
+        check_owners(api, values)
+        check_checkpoint(api, values)
+    except RetrainError as error:
+        yield Finding("settings", "can't be set up", str(error))
     yield from _dataset(api, config)
-    yield _model(api, config)
+    yield (model := _model(api, config))
+    first = model.state.startswith(NO_VERSION)
     for spec in spaces_of(values):
-        yield from _space(Space(api, spec.repo_id), spec)
-    yield _endpoint(api, config)
+        yield from _space(Space(api, spec.repo_id), spec, before_first=first and not spec.paused)
+    yield _endpoint(api, config, before_first=first)
 
 
 def _dataset(api: "HfApi", config: BaseConfig) -> Iterator[Finding]:
@@ -67,17 +75,21 @@ def _model(api: "HfApi", config: BaseConfig) -> Finding:
     except RetrainError as error:
         return Finding(what, "not readable", str(error))
     if newest:
-        return Finding(what, f"newest version {newest.tag}")
-    remedy = "" if config.allow_first_release else "Set ALLOW_FIRST_RELEASE=true for the first run."
-    return Finding(what, "no version yet", remedy)
+        remedy = "Take ALLOW_FIRST_RELEASE out: there is a release." if config.allow_first_release else ""
+        return Finding(what, f"newest version {newest.tag}", remedy)
+    if not config.allow_first_release:
+        return Finding(what, NO_VERSION, "Set ALLOW_FIRST_RELEASE=true for the first run, and set up again.")
+    return Finding(what, f"{NO_VERSION}. Next: restart the retrain Space for the first run")
 
 
-def _space(space: Space, spec: SpaceSpec) -> Iterator[Finding]:
+def _space(space: Space, spec: SpaceSpec, *, before_first: bool) -> Iterator[Finding]:
     what = f"Space {space.repo_id}"
     try:
         with hub_errors("look at the Space", space.repo_id):
             state, (hardware, _) = space.stage(), space.hardware()
             remedy = "Read its log on the Hub." if "ERROR" in state else ""
+            if before_first and state == "RUNTIME_ERROR":
+                state, remedy = f"{state}, {NORMAL}", ""
             if spec.paused and state in AT_WORK:
                 remedy = "It is billed while it runs: pause it if no run is under way."
             yield Finding(what, f"{state}, on {hardware}", remedy)
@@ -87,7 +99,7 @@ def _space(space: Space, spec: SpaceSpec) -> Iterator[Finding]:
         yield Finding(what, "can't be looked at", str(error))
 
 
-def _endpoint(api: "HfApi", config: BaseConfig) -> Finding:
+def _endpoint(api: "HfApi", config: BaseConfig, *, before_first: bool) -> Finding:
     what = f"API {config.api_endpoint}"
     try:
         (answer,) = live_model(Space(api, config.space_repo_id), config).ask(
@@ -95,6 +107,8 @@ def _endpoint(api: "HfApi", config: BaseConfig) -> Finding:
         )
     except HubError as error:
         return Finding(what, "can't be asked", str(error))
+    if answer.label is None and before_first:
+        return Finding(what, f"no answer ({answer.error}), {NORMAL}")
     if answer.label is None:
         return Finding(what, f"no answer: {answer.error}", "Is the inference Space running, with a version?")
     return Finding(what, f"answers {config.id2label[answer.label]}")

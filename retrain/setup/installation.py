@@ -3,15 +3,18 @@
 import io
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
-from configs import BaseConfig, clean_environment, fault_of_token, get_config
+from configs import BaseConfig, clean_environment, endpoint_of, fault_of_token, get_config
 from retrain.errors import SettingsError
+from retrain.hub.spaces import KNOWN_HARDWARE
 
 SOURCE = Path(__file__).parents[2]
 # The documents too: README links to them.
@@ -68,15 +71,20 @@ def settings_in(file: Path) -> dict[str, str]:
         raise SettingsError(f"{file} does not exist. Copy .env.example to it and fill it in.")
     content = file.read_bytes()
     try:
-        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise SettingsError(
-            f"{file} is not in UTF-8: it may be in Latin-1 or cp1252. Save it as UTF-8 in your editor."
-        ) from None
+        text = "\0"
+    if "\0" in text:
+        is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content
+        other = "UTF-16" if is_utf16 else "another encoding, such as Latin-1"
+        raise SettingsError(f"{file} is not in UTF-8 but in {other}. Save it as UTF-8 in your editor.")
     given = dotenv_values(stream=io.StringIO(text), interpolate=False)
     variables = clean_environment({name: value for name, value in given.items() if value})
     if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS):
         raise SettingsError(f"{file}: {', '.join(unknown)} is no setting. Correct the name or take it out.")
+    for name in (READ_TOKEN, TRIGGER):
+        if fault := fault_of_token(variables.get(name, "")):
+            raise SettingsError(f"{file}: {name} {fault}.")
     return variables
 
 
@@ -87,6 +95,10 @@ def installations(file: Path) -> list[dict[str, str]]:
         SettingsError: the file can't be read, or its settings are no job's.
     """
     variables = settings_in(file)
+    if variables.get("HF_TOKEN", "").endswith("..."):
+        raise SettingsError(
+            f"{file}: HF_TOKEN is still the placeholder of .env.example. Put your token there."
+        )
     found = []
     for label in map(str.strip, variables.get("LABEL", "").split(",")):
         each = {name: value.replace("{label}", label) for name, value in variables.items()}
@@ -101,7 +113,33 @@ def installations(file: Path) -> list[dict[str, str]]:
     spaces = [each[name] for each in found for name in ("SPACE_REPO_ID", "RETRAIN_SPACE_ID")]
     if len(set(models)) < len(models) or len(set(spaces)) < len(spaces):
         raise SettingsError(f"{file}: two repositories have one name. Put {{label}} into the names.")
+    endpoints = [each["API_ENDPOINT"] for each in found]
+    if len(set(endpoints)) < len(endpoints):
+        raise SettingsError(
+            f"{file}: API_ENDPOINT={endpoints[0]} is that of {len(found)} label sets, which have a Space "
+            "each. Take it out: it follows from SPACE_REPO_ID."
+        )
     return found
+
+
+def warnings_of(found: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """What is probably a mistake in the settings of one or several label sets."""
+    for values in found:
+        given, space = values["API_ENDPOINT"], values["SPACE_REPO_ID"]
+        host, expected = urlsplit(given).hostname or "", endpoint_of(space)
+        if host in ("huggingface.co", "hf.co"):
+            yield f"API_ENDPOINT={given} is the page of a Space, which answers at {expected}. Take it out."
+        elif host.endswith(".hf.space") and host != urlsplit(expected).hostname:
+            yield (
+                f"API_ENDPOINT={given} is not SPACE_REPO_ID={space}, which answers at {expected}: what is "
+                "compared with would not be what is restarted. Take it out."
+            )
+    datasets = [values["DATASET_REPO_ID"] for values in found]
+    if len(set(datasets)) < len(datasets):
+        yield (
+            f"DATASET_REPO_ID={datasets[0]} is that of {len(found)} label sets: it needs a config or a "
+            "column with the name of each, and none called label."
+        )
 
 
 def _check_image(values: Mapping[str, str]) -> None:
@@ -118,13 +156,6 @@ def _check_image(values: Mapping[str, str]) -> None:
         raise SettingsError(
             f"{given} can't use the GPU of RETRAIN_HARDWARE={hardware}. Take one of them out."
         )
-
-
-def endpoint_of(space_id: str) -> str:
-    """Where a Space of the Hub answers."""
-    return (
-        f"https://{space_id.replace('/', '-').replace('_', '-').replace('.', '-').lower()}.hf.space/predict"
-    )
 
 
 def spaces_of(values: Mapping[str, str]) -> tuple[SpaceSpec, SpaceSpec]:
@@ -184,7 +215,12 @@ def _only(values: Mapping[str, str], names: Set[str]) -> dict[str, str]:
 
 
 def _hardware(values: Mapping[str, str], space: str) -> str:
-    return values.get(HARDWARE.format(space=space), "cpu-basic")
+    name = HARDWARE.format(space=space)
+    given = values.get(name, "cpu-basic")
+    if given not in KNOWN_HARDWARE:
+        near = get_close_matches(given, KNOWN_HARDWARE, 3, 0.4) or sorted(KNOWN_HARDWARE)
+        raise SettingsError(f"{name}={given!r} is no hardware of the Hub. Did you mean {', '.join(near)}?")
+    return given
 
 
 def _seconds(values: Mapping[str, str], space: str) -> int | None:

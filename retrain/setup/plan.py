@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
 
-from retrain.errors import HubError
-from retrain.hub.client import create_repository, repository_exists
+from retrain.architectures import refusal
+from retrain.errors import CheckpointError, HubError, SettingsError
+from retrain.hub.client import account, create_repository, repository_exists
+from retrain.hub.model_repo import checkpoint_config
 from retrain.hub.spaces import AT_WORK, Space
 from retrain.setup.installation import SpaceSpec, spaces_of
 
@@ -25,12 +28,49 @@ class Step(NamedTuple):
 
 def plan(api: "HfApi", values: Mapping[str, str], *, renew_secrets: bool = False) -> Iterator[Step]:
     """What has to be done, in order."""
+    check_owners(api, values)
+    check_checkpoint(api, values)
     for repo_id, kind in ((values["DATASET_REPO_ID"], "dataset"), (values["HUB_MODEL_ID"], "model")):
         if not repository_exists(api, repo_id, kind):
             create = partial(create_repository, api, repo_id, kind)
             yield Step(f"create the private {kind} repository {repo_id}", create)
     for spec in spaces_of(values):
         yield from plan_space(Space(api, spec.repo_id), spec, renew_secrets=renew_secrets)
+
+
+def check_owners(api: "HfApi", values: Mapping[str, str]) -> None:
+    """See, before anything is created, that this token's account may create what is not there yet.
+
+    Raises:
+        SettingsError: an owner is neither the account nor one of its organisations.
+    """
+    about = account(api)
+    mine = [str(about["name"]), *(str(each["name"]) for each in about.get("orgs", ()))]
+    kinds = {"DATASET_REPO_ID": "dataset", "HUB_MODEL_ID": "model"}
+    kinds |= dict.fromkeys(("SPACE_REPO_ID", "RETRAIN_SPACE_ID"), "space")
+    for variable, kind in kinds.items():
+        owner = values[variable].partition("/")[0]
+        known = owner.casefold() in [each.casefold() for each in mine]
+        if known or repository_exists(api, values[variable], kind):
+            continue
+        placeholder = " It is still the placeholder of .env.example." if owner == "your-name" else ""
+        raise SettingsError(
+            f"{variable}={values[variable]}: there is no such {kind}, and {owner} is neither the account of "
+            f"HF_TOKEN nor one of its organisations ({', '.join(mine)}).{placeholder}"
+        )
+
+
+def check_checkpoint(api: "HfApi", values: Mapping[str, str]) -> None:
+    """See that the job can train MODEL_CHECKPOINT, by its config.json; the default is known to be right.
+
+    Raises:
+        CheckpointError: it is not there, or a run would refuse it.
+    """
+    given = values.get("MODEL_CHECKPOINT")
+    if given is None or Path(given).is_dir():
+        return
+    if why := refusal(checkpoint_config(api, given)):
+        raise CheckpointError(f"MODEL_CHECKPOINT={given} {why}.")
 
 
 def plan_space(space: Space, spec: SpaceSpec, *, renew_secrets: bool = False) -> Iterator[Step]:

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
+from retrain.architectures import refusal
 from retrain.errors import CheckpointError, resource_errors
 from retrain.events import Resumed
 from retrain.journal import Journal
@@ -40,8 +41,8 @@ def load_classifier(
     checkpoint's own head is loaded.
 
     Raises:
-        CheckpointError: it can't be loaded, is not an XLM-R, or is to be trained and has weights that are not
-            finite.
+        CheckpointError: it can't be loaded, has another shape than RoBERTa's, or is to be trained and has
+            weights that are not finite.
     """
     labels = {}
     if id2label is not None:
@@ -52,11 +53,8 @@ def load_classifier(
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, **labels
         )
-    if model.config.model_type != "xlm-roberta":
-        raise CheckpointError(
-            f"{named} is a {model.config.model_type} model. "
-            "Name an XLM-RoBERTa checkpoint, such as xlm-roberta-base."
-        )
+    if why := refusal(model.config.to_dict()):
+        raise CheckpointError(f"{named} {why}.")
     if id2label is not None and (bad := weights_not_finite(model)):
         raise CheckpointError(
             f"{named} has weights that are not finite, in {', '.join(bad[:3])}. Name another checkpoint."

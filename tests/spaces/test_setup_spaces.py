@@ -21,7 +21,7 @@ ENV = {
     "SPACE_REPO_ID": "city/{label}-api",
     "RETRAIN_SPACE_ID": "city/{label}-retrain",
     "WANDB_API_KEY": "w" * 40,
-    "API_ENDPOINT": "http://127.0.0.1:9/predict",
+    "API_ENDPOINT": "http://127.0.0.1:9/{label}/predict",
     "HF_HUB_DISABLE_XET": "1",
     "RETRAIN_HARDWARE": "cpu-upgrade",
     "RETRAIN_SLEEP_SECONDS": "3600",
@@ -147,7 +147,7 @@ def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
     assert "ok  HF_TOKEN: accepted" in empty.stdout
     assert "!!  data set city/urgency-data: not readable" in empty.stdout
     assert "retrain.setup" in empty.stdout or "does not exist" in empty.stdout
-    assert "!!  API http://127.0.0.1:9/predict: can't be asked" in empty.stdout
+    assert "!!  API http://127.0.0.1:9/urgency/predict: can't be asked" in empty.stdout
 
     set_up("--yes", LABEL="urgency")
     push_splits(set_up.api, "city/urgency-data", tiny_splits(), "v20250101_000000")
@@ -157,10 +157,28 @@ def test_a_check_names_what_is_wrong_and_the_remedy(set_up: SetUp) -> None:
     checked = set_up(command="check", LABEL="urgency", SEED="7").stdout
     assert "ok  data set city/urgency-data: has the splits train, eval and test (train 3," in checked
     assert "!!  model city/urgency-model: no version yet" in checked
-    assert "!!  API http://127.0.0.1:9/predict: no answer: no connection" in checked
+    assert "ok  API http://127.0.0.1:9/urgency/predict: no answer (no connection" in checked
+    assert "which is normal before the first release" in checked
     assert "ok  Space city/urgency-retrain: PAUSED, on cpu-upgrade" in checked
     assert "would: city/urgency-retrain: set the secret HF_TOKEN" in checked
     assert "would: city/urgency-retrain: set SEED=7" in checked
+
+
+def test_before_the_first_release_a_check_says_what_is_normal_and_what_comes_next(set_up: SetUp) -> None:
+    with_it = {"LABEL": "urgency", "ALLOW_FIRST_RELEASE": "true"}
+    set_up("--yes", **with_it)
+    push_splits(set_up.api, "city/urgency-data", tiny_splits(), "v20250101_000000")
+    set_up.hub.space_host.space("city/urgency-api").stage = "RUNTIME_ERROR"
+    checked = set_up(command="check", **with_it)
+    assert checked.returncode == 0, checked.stdout
+    assert "no version yet. Next: restart the retrain Space for the first run" in checked.stdout
+    assert "RUNTIME_ERROR, which is normal before the first release, on cpu-basic" in checked.stdout
+    for name in ("config.json", "model.safetensors"):
+        set_up.api.upload_file(path_or_fileobj=b"{}", path_in_repo=name, repo_id="city/urgency-model")
+    set_up.api.create_tag("city/urgency-model", tag="v20250101_000000")
+    checked = set_up(command="check", **with_it)
+    assert "Take ALLOW_FIRST_RELEASE out: there is a release." in checked.stdout
+    assert "normal before" not in checked.stdout
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_a_rollback_is_for_one_label_set(
 ) -> None:
     monkeypatch.delenv("LABEL", raising=False)
     names = {"HUB_MODEL_ID": "city/{label}", "SPACE_REPO_ID": "city/{label}-api"}
+    names |= {"API_ENDPOINT": "https://city-{label}-api.hf.space/predict"}
     both = NEEDED | names | {"LABEL": "urgency,department"}
     file = tmp_path / ".env"
     file.write_text("\n".join(f"{name}={value}" for name, value in both.items()))
@@ -81,14 +82,18 @@ def test_a_label_of_the_environment_that_the_file_does_not_have_is_named(
     assert f"LABEL=typo of the environment is not in {file}: urgency." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize(
+    ("encoding", "named"), [("latin-1", "Latin-1"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16")]
+)
 def test_an_env_file_that_is_not_in_utf_8_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str, named: str
 ) -> None:
     file = tmp_path / ".env"
     file.write_text("LABEL=urgency # é\n", encoding=encoding)
     assert run(["check", str(file)]) == 2
-    assert "is not in UTF-8" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is not in UTF-8 but in " in said
+    assert named in said
 
 
 def test_versions_whose_metadata_others_wrote_are_listed(tmp_path: Path) -> None:

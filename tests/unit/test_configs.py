@@ -78,13 +78,19 @@ def test_a_project_that_weights_and_biases_would_refuse_is_said_at_the_start(nam
     assert get_config(NEEDED | {"WANDB_PROJECT_NAME": "Ward नं. 3 " + "x" * 100})
 
 
-@pytest.mark.parametrize("name", NEEDED)
+def test_the_endpoint_is_that_of_the_space_unless_it_is_given() -> None:
+    without = {name: value for name, value in NEEDED.items() if name != "API_ENDPOINT"}
+    assert get_config(without).api_endpoint == "https://city-inference.hf.space/predict"
+    assert get_config(NEEDED | {"API_ENDPOINT": "http://127.0.0.1:1/"}).api_endpoint == "http://127.0.0.1:1/"
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED.keys() - {"API_ENDPOINT"}))
 def test_a_missing_variable_is_named(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is missing"):
         get_config({k: v for k, v in NEEDED.items() if k != name})
 
 
-@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("name", sorted(NEEDED.keys() - {"API_ENDPOINT"}))
 def test_an_empty_variable_is_a_missing_one(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is missing"):
         get_config(NEEDED | {name: "  "})

@@ -148,8 +148,8 @@ def answer(status: int, said: str | None = None) -> HfHubHTTPError:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, "HF_TOKEN is not accepted or lacks the permission"),
-        (403, "HF_TOKEN is not accepted or lacks the permission"),
+        (401, "HF_TOKEN is not accepted: it is wrong, or has expired"),
+        (403, "HF_TOKEN lacks the permission. Give it write"),
         (404, "it does not exist, or HF_TOKEN may not see it"),
         (429, "the Hub limits the rate of calls, also after minutes of waiting"),
         (500, "the Hub is overloaded or down"),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from configs import get_config
+from configs import endpoint_of, get_config
 from retrain.errors import SettingsError
-from retrain.setup.installation import companion_files, endpoint_of, installations, spaces_of
+from retrain.setup.installation import companion_files, installations, spaces_of, warnings_of
 from tests.conftest import NEEDED, SOURCE
 from tests.unit.setup.conftest import EnvFile
 
@@ -133,6 +133,7 @@ def test_a_label_set_of_ones_own_is_described_in_the_file(env_file: EnvFile) -> 
     assert retrain.variables["LABELS"] == "North,South"
 
 
+TWO = {"LABEL": "urgency,department", "HUB_MODEL_ID": "city/{label}", "SPACE_REPO_ID": "city/{label}-api"}
 CPU = {"REQUIREMENTS": "requirements-cpu.lock", "PIP_EXTRA_INDEX_URL": "https://download.pytorch.org/whl/cpu"}
 
 
@@ -152,6 +153,13 @@ CPU = {"REQUIREMENTS": "requirements-cpu.lock", "PIP_EXTRA_INDEX_URL": "https://
         ({"REQUIREMENTS": "requirements-cpu.lock"}, "Set it as PIP_EXTRA_INDEX_URL."),
         ({"PIP_EXTRA_INDEX_URL": "https://me:pw@host/"}, "should not hold a password"),
         (CPU | {"RETRAIN_HARDWARE": "t4-small"}, "can't use the GPU of RETRAIN_HARDWARE=t4-small"),
+        (
+            TWO | {"API_ENDPOINT": "https://city-api.hf.space/predict"},
+            "API_ENDPOINT=https://city-api.hf.space/predict is that of 2 label sets",
+        ),
+        ({"HF_TOKEN": "hf_..."}, "HF_TOKEN is still the placeholder of .env.example"),
+        ({"RETRAIN_HARDWARE": "t4_small"}, "is no hardware of the Hub. Did you mean t4-small,"),
+        ({"INFERENCE_HARDWARE": "gpu"}, "INFERENCE_HARDWARE='gpu' is no hardware of the Hub. Did you mean "),
         ({"RETRAIN_SLEEP_SECONDS": "soon"}, "RETRAIN_SLEEP_SECONDS='soon' should be a number of seconds"),
         ({"INFERENCE_SLEEP_SECONDS": "-2"}, "INFERENCE_SLEEP_SECONDS='-2' should be a number of seconds"),
     ],
@@ -163,6 +171,34 @@ def test_a_file_that_can_not_be_used_is_refused(
         installations(env_file(**settings))
     assert said in str(refused.value)
     assert NEEDED["HF_TOKEN"] not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"API_ENDPOINT": None}, ""),
+        ({"API_ENDPOINT": "https://api.city.example/predict"}, ""),
+        (
+            {"API_ENDPOINT": "https://city-old.hf.space/predict"},
+            "is not SPACE_REPO_ID=city/inference, which answers at https://city-inference.hf.space/predict",
+        ),
+        (
+            {"API_ENDPOINT": "https://huggingface.co/spaces/city/inference"},
+            "is the page of a Space, which answers at https://city-inference.hf.space/predict",
+        ),
+        (
+            TWO | {"API_ENDPOINT": None},
+            "DATASET_REPO_ID=city/data is that of 2 label sets: it needs a config",
+        ),
+        (TWO | {"API_ENDPOINT": None, "DATASET_REPO_ID": "city/{label}-data"}, ""),
+    ],
+)
+def test_what_is_probably_a_mistake_is_warned_about(
+    env_file: EnvFile, settings: Mapping[str, str | None], said: str
+) -> None:
+    warnings = "".join(warnings_of(installations(env_file(**settings))))
+    assert said in warnings
+    assert bool(said) == bool(warnings)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The steps of a set-up: a Space in which a run may be under way is not touched, and secrets stay."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from rehearsal.local_hub import LocalHub
-from retrain.errors import HubError
+from retrain.errors import CheckpointError, HubError, SettingsError
 from retrain.hub.spaces import AT_WORK, Space
 from retrain.setup.installation import SpaceSpec, installations
 from retrain.setup.plan import plan, plan_space
@@ -95,6 +96,81 @@ def test_an_inference_space_is_mended_while_it_runs(hub: LocalHub, api: HfApi, s
     assert steps(api, replace(spec, variables={"SEED": "8", "LABEL": "urgency"})) == [
         "city/inference: set SEED=8"
     ]
+
+
+# --- the base checkpoint
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('{"model_type": "bert"}', "MODEL_CHECKPOINT=city/base is a bert model. Name one of RoBERTa's shape"),
+        ('{"model_type": "roberta", "pad_token_id": 0}', "MODEL_CHECKPOINT=city/base has pad_token_id 0"),
+        ("[", "MODEL_CHECKPOINT=city/base has no config.json that can be read"),
+        (None, "Could not find MODEL_CHECKPOINT city/base: it does not exist"),
+        ('{"model_type": "camembert", "pad_token_id": 1}', None),
+    ],
+)
+def test_a_checkpoint_that_a_run_would_refuse_is_refused_before_anything_is_created(
+    hub: LocalHub, api: HfApi, env_file: EnvFile, config: str | None, said: str | None
+) -> None:
+    if config is not None:
+        api.create_repo("city/base")
+        api.upload_file(path_or_fileobj=config.encode(), path_in_repo="config.json", repo_id="city/base")
+    hub.requests.clear()
+    (values,) = installations(env_file(MODEL_CHECKPOINT="city/base"))
+    if said is None:
+        assert list(plan(api, values))
+        return
+    with pytest.raises(CheckpointError, match=re.escape(said)):
+        list(plan(api, values))
+    assert changes(hub) == []
+
+
+# --- whose repositories
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"HUB_MODEL_ID": "ctiy/model"},
+            "HUB_MODEL_ID=ctiy/model: there is no such model, and ctiy is neither",
+        ),
+        ({"SPACE_REPO_ID": "your-name/api"}, "It is still the placeholder of .env.example."),
+    ],
+)
+def test_an_owner_that_is_not_ours_is_named_before_anything_is_created(
+    hub: LocalHub, api: HfApi, env_file: EnvFile, settings: dict[str, str], said: str
+) -> None:
+    (values,) = installations(env_file(**settings))
+    with pytest.raises(SettingsError, match=re.escape(said)) as refused:
+        list(plan(api, values))
+    assert "nor one of its organisations (city" in str(refused.value)
+    assert changes(hub) == []
+
+
+def test_what_others_own_and_is_there_already_is_no_mistake(
+    hub: LocalHub, api: HfApi, env_file: EnvFile
+) -> None:
+    other = next(token for token, user in USERS.items() if user["name"] != "city")
+    owner = USERS[other]["name"]
+    HfApi(endpoint=hub.url, token=other).create_repo(f"{owner}/data", repo_type="dataset", private=False)
+    (values,) = installations(env_file(DATASET_REPO_ID=f"{owner}/data"))
+    assert list(plan(api, values))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(402, "Payment required"), (403, "Docker Spaces require a PRO subscription")]
+)
+def test_a_space_that_needs_a_paid_plan_is_explained_with_the_ways_without_one(
+    hub: LocalHub, api: HfApi, spec: SpaceSpec, status: int, said: str
+) -> None:
+    hub.faults.add(path="/api/repos/create", status=status, headers={"X-Error-Message": said})
+    with pytest.raises(HubError) as refused:
+        steps(api, spec)
+    assert f"the Hub wants a paid plan for a Docker Space ({said})" in str(refused.value)
+    assert "`docker run` (docs/image.md), or as a Job of the Hub with `hf jobs run`" in str(refused.value)
 
 
 # --- the steps

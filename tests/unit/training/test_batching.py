@@ -4,9 +4,15 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
+    AutoModelForSequenceClassification,
+    CamembertConfig,
+    PretrainedConfig,
     PreTrainedModel,
+    RobertaConfig,
+    XLMRobertaConfig,
 )
 
+from retrain.architectures import refusal
 from retrain.training.batching import (
     Texts,
     attend_in_turn,
@@ -41,6 +47,43 @@ def test_logits_and_gradients_are_those_of_the_padded_model(
     assert found.keys() == expected_gradients.keys()
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-3, atol=1e-6, msg=name)
+
+
+SMALL = {"vocab_size": 600, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+SMALL |= {"intermediate_size": 128, "max_position_embeddings": 514, "num_labels": 3}
+LARGE = {"num_hidden_layers": 6, "num_attention_heads": 16}
+SHAPES = {
+    "XLM-R large": XLMRobertaConfig(**SMALL | LARGE),
+    "XLM-T": XLMRobertaConfig(**SMALL, type_vocab_size=1, hidden_act="gelu"),
+    "distilled XLM-R": XLMRobertaConfig(**SMALL | {"num_hidden_layers": 1}, type_vocab_size=2),
+    "RoBERTa": RobertaConfig(**SMALL),
+    "CamemBERT": CamembertConfig(**SMALL),
+}
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_every_shape_that_is_let_pass_computes_the_logits_of_the_padded_model(
+    config: PretrainedConfig,
+) -> None:
+    assert not refusal(config.to_dict())
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    for parameter in model.parameters():  # so wide that a wrong position shows
+        nn.init.normal_(parameter, std=0.2)
+    rows = rows_of([5, 17, 60, 3])
+    texts = [torch.tensor(row["input_ids"]) for row in rows]
+    ids = nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=1)
+    expected = model(input_ids=ids, attention_mask=(ids != 1).long()).logits
+    with packed(model) as classifier:
+        batch = collate_packed(rows)
+        del batch["labels"]
+        torch.testing.assert_close(classifier(**batch).logits, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("padding_id", [0, 3])
+def test_another_padding_id_moves_the_positions_and_is_refused(padding_id: int) -> None:
+    config = XLMRobertaConfig(**SMALL | {"pad_token_id": padding_id})
+    assert f"has pad_token_id {padding_id}" in refusal(config.to_dict())
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
