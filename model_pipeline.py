@@ -70,7 +70,7 @@ from retrain.release.rollback import Deployment
 from retrain.release.rollout import Canary, median_seconds
 from retrain.reporting.history import f1_alarm
 from retrain.reporting.tracking import Tracker
-from retrain.run import Run, earlier_runs, given_up_before, unchanged
+from retrain.run import Run, earlier_runs, given_up_before, nothing_to_learn
 from retrain.training.checkpoint import load_classifier, take_over_checkpoint
 from retrain.training.devices import (
     RANKS,
@@ -83,7 +83,7 @@ from retrain.training.devices import (
 from retrain.training.fine_tuning import fine_tune, predict, training_summary
 from retrain.training.finiteness import check_probabilities, check_weights
 from retrain.training.progress import Heartbeat, ProgressCallback
-from retrain.training.tokenization import cut_texts, tokenize
+from retrain.training.tokenization import MOST_TOKENS, cut_texts, tokenize
 
 CANARY_TEXTS, CANARY_CHARACTERS = 16, 5000
 
@@ -125,10 +125,12 @@ class GrievanceClassifier:
     @cached_property
     def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         folder = Path(self.model_checkpoint)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir() raises where a name is too long)
             folder = download_checkpoint(connect(self.hf_token), self.model_checkpoint, self.revision)
         set_seed(self.seed)  # before the head is made: it is random
-        return load_classifier(folder, f"MODEL_CHECKPOINT={self.model_checkpoint}", self.id2label)
+        model, tokenizer = load_classifier(folder, f"MODEL_CHECKPOINT={self.model_checkpoint}", self.id2label)
+        tokenizer.model_max_length = self.max_length  # it is saved, so the model is served as it is scored
+        return model, tokenizer
 
     @property
     def model(self) -> PreTrainedModel:
@@ -222,6 +224,8 @@ class GrievanceClassifier:
         if run.repo.head().has_model:
             check_labels(run.repo, config)
             deployment.finish_earlier_release(run.journal)
+            if verdict := nothing_to_learn(config, run.inputs, run.earlier, run.repo):
+                return verdict
         elif not config.allow_first_release:
             return first_release_refused(run.repo.repo_id)  # now rather than after hours of training
 
@@ -248,6 +252,8 @@ class GrievanceClassifier:
             return verdict
 
         run.stage("release")
+        if rolled_back := given_up_before(run.inputs, run.repo):  # by hand, while this model was trained
+            return rolled_back
         facts = self.version_facts(run, head, scores, verdict, splits.info)
         canary = self.canary(run, texts, facts.previous)
         release = self.push_model_to_hub(run.repo, run.model_folder, head.revision, facts)
@@ -261,7 +267,7 @@ class GrievanceClassifier:
     def canary_texts(self, test: datasets.Dataset) -> list[str]:
         """Some test texts that a version is asked about once it serves, as far as they are read."""
         chosen = test.select(stratified_sample(test["label"], CANARY_TEXTS, self.seed))
-        read = cut_texts(self.tokenizer, chosen["grievance"], self.max_length)
+        read = cut_texts(self.tokenizer, chosen["grievance"], MOST_TOKENS)
         return [text[:CANARY_CHARACTERS] for text in read]
 
     def canary(self, run: Run, texts: list[str], previous: Version | None) -> Canary:
@@ -301,7 +307,7 @@ class GrievanceClassifier:
             answers: Sequence[Answer] = score_released(run, released.revision if released else "main", test)
         else:
             rows = stratified_sample(labels, config.deployed_sample_size, config.seed)
-            texts = cut_texts(self.tokenizer, test.select(rows)["grievance"], self.max_length)
+            texts = cut_texts(self.tokenizer, test.select(rows)["grievance"], MOST_TOKENS)
             answers, served = ask_live(run, texts)
         asked = [labels[i] for i in rows]
         comparison = pair_answers(
@@ -383,10 +389,8 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
     classifier.revision = checkpoint_revision(api, config.model_checkpoint)
     inputs = config.inputs() | {"dataset": revision, "checkpoint": classifier.revision}
     journal.write(Inputs(inputs))
-    if config.skip_unchanged and (verdict := unchanged(inputs, earlier)):
-        return verdict
     repo = ModelRepo(api, config.hub_model_id)
-    if verdict := given_up_before(inputs, repo):
+    if verdict := nothing_to_learn(config, inputs, earlier, repo):
         return verdict
     splits = load_splits(dataset, config.label2id, revision, config.label)
     journal.write(splits.info)
@@ -407,6 +411,7 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
         live=live,
         space=inference_space(space, live, restart, on_look=journal.alive),
         checkpoint_revision=classifier.revision,
+        inputs=inputs,
         earlier=earlier,
     )
     resume_from = resumable_run(journal.folder.parent, journal.folder, inputs)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from configs import BaseConfig, TrainingSettings
-from retrain.errors import CheckpointError, ComparisonError, HubError, RolloutError
+from retrain.errors import CheckpointError, ComparisonError, HubError, NotTriedError, RolloutError
 from retrain.evaluation.comparison import answers_of
 from retrain.events import Progress
 from retrain.hub.model_repo import ModelRepo
@@ -19,7 +19,7 @@ from retrain.run import Run
 from retrain.training.checkpoint import load_classifier
 from retrain.training.fine_tuning import predict
 from retrain.training.progress import Heartbeat
-from retrain.training.tokenization import tokenize
+from retrain.training.tokenization import length_of, tokenize
 
 
 def ask_live(run: Run, texts: list[str]) -> tuple[Sequence[Answer], Version | None]:
@@ -58,7 +58,7 @@ def _probabilities(run: Run, revision: str, test: datasets.Dataset) -> NDArray[n
         model, tokenizer = load_released(run, revision)
     except (CheckpointError, HubError) as error:
         raise ComparisonError(f"The released model can't be scored here: {error}") from error
-    rows = tokenize(tokenizer, test, config.max_length)
+    rows = tokenize(tokenizer, test, length_of(tokenizer))
     return predict(model, rows, config.eval_batch_size, [heartbeat])
 
 
@@ -67,10 +67,13 @@ def answers_of_version(run: Run, texts: list[str], version: Version) -> Canary:
 
     Raises:
         RolloutError: it can't be loaded here, so hardly there.
+        NotTriedError: the Hub did not give it.
     """
     try:
         return canary_of(load_released(run, version.revision), texts, run.config)
-    except (CheckpointError, HubError, ComparisonError) as error:
+    except HubError as error:
+        raise NotTriedError(str(error)) from error
+    except (CheckpointError, ComparisonError) as error:
         raise RolloutError(str(error)) from error
 
 
@@ -109,5 +112,5 @@ def canary_of(
 ) -> Canary:
     """What a model must answer to some texts, in float32."""
     model, tokenizer = loaded
-    rows = tokenize(tokenizer, datasets.Dataset.from_dict({"grievance": texts}), settings.max_length)
+    rows = tokenize(tokenizer, datasets.Dataset.from_dict({"grievance": texts}), length_of(tokenizer))
     return Canary(texts, predict(model, rows, settings.eval_batch_size, half_precision=False).tolist())

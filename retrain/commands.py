@@ -181,7 +181,15 @@ def rollback(
     env_file: FromFile = None,
 ) -> None:
     """Restore an earlier version, and see that it serves."""
-    from retrain.release.rollback import Deployment, any_answer, copies, left_behind, version_to_restore
+    from retrain.errors import HubError
+    from retrain.release.rollback import (
+        Deployment,
+        any_answer,
+        banned_copies,
+        copies,
+        left_behind,
+        version_to_restore,
+    )
 
     (config,) = _configs(env_file, "rollback is for one label set: put LABEL=… in front of the command.")
     _, repo, space = _connect(config)
@@ -197,9 +205,10 @@ def rollback(
             "the same data set, checkpoint and training settings again, until you go back to it with --to."
         )
     for each in given_up:
-        repo.mark("given-up-", each.tag, each.revision)
-    if version.given_up:
-        repo.unmark("given-up-", version.tag)
+        if not repo.mark("given-up-", each.tag, each.revision):
+            raise HubError(f"{each.tag} could not be given up, so nothing was rolled back. Try once more.")
+    for each in banned_copies(repo, version):
+        repo.unmark("given-up-", each.tag)
     deployment = Deployment(repo, space, any_answer, config.rollout_timeout_minutes)
     restored = deployment.roll_back(version, cause="by hand", on_state=print)
     print(f"{name} was restored as {restored.version_tag}, and {space.space_id} serves it.")

@@ -38,6 +38,7 @@ class Run:
     live: LiveModel
     space: InferenceSpace
     checkpoint_revision: str | None
+    inputs: Mapping[str, Any]
     earlier: Sequence[RunRecord] = ()
 
     @property
@@ -59,6 +60,16 @@ def earlier_runs(api: "HfApi", config: BaseConfig, journal: Journal) -> list[Run
         return []
     journal.write(health(runs))
     return runs
+
+
+def nothing_to_learn(
+    config: BaseConfig, inputs: Mapping[str, Any], earlier: Sequence[RunRecord], repo: ModelRepo
+) -> Verdict | None:
+    """The verdict of a run that need not train; None if it has to, or a release has to be finished first."""
+    newest = repo.newest()
+    if newest and not newest.is_good and repo.metadata(newest.revision).get("version_tag") == newest.tag:
+        return None
+    return (unchanged(inputs, earlier) if config.skip_unchanged else None) or given_up_before(inputs, repo)
 
 
 def given_up_before(inputs: Mapping[str, Any], repo: ModelRepo) -> Verdict | None:

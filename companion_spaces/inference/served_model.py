@@ -20,12 +20,14 @@ class Classifier:
         self.model = AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False
         ).eval()
+        # As many tokens as the version was trained and compared with.
+        self.length = min(MAX_TOKENS, self.tokenizer.model_max_length)
         self.labels = [name for _, name in sorted(self.model.config.id2label.items())]
 
     @torch.inference_mode()
     def predict(self, texts: list[str]) -> list[dict[str, Any]]:
         """For each text, in order: a label, its probability, and the probabilities of all labels."""
-        encoded = [self.tokenizer(text, truncation=True, max_length=MAX_TOKENS) for text in texts]
+        encoded = [self.tokenizer(text, truncation=True, max_length=self.length) for text in texts]
         by_length = sorted(range(len(texts)), key=lambda i: len(encoded[i]["input_ids"]))
         answers: dict[int, dict[str, Any]] = {}
         for start in range(0, len(texts), BATCH_SIZE):

@@ -1,6 +1,5 @@
 """Asks the live inference API for predictions. Knows the API's JSON, not which model is behind it."""
 
-import json
 import logging
 import threading
 import time
@@ -80,7 +79,7 @@ class LiveModel:
             about = self._look().json()
             revision, tag = about.get("model_revision"), about.get("model_version")
             waiting_for = about.get("reason") if about.get("status") == "waiting" else None
-        except (requests.RequestException, ValueError, AttributeError):
+        except (requests.RequestException, ValueError, AttributeError, RecursionError):
             return Served()
         version = Version(tag and self._clean(tag), self._clean(revision)) if revision else None
         return Served(version, waiting_for and self._clean(waiting_for))
@@ -112,7 +111,16 @@ class LiveModel:
             return 0
 
     def _look(self) -> requests.Response:
-        return self.session.get(urljoin(self.endpoint, "/"), timeout=self.timeout, allow_redirects=False)
+        return self._request("GET", urljoin(self.endpoint, "/"))
+
+    def _request(self, method: str, url: str, **content: Any) -> requests.Response:
+        """Send a request that follows no redirect: texts and the token go nowhere but to API_ENDPOINT."""
+        try:
+            return self.session.request(method, url, timeout=self.timeout, allow_redirects=False, **content)
+        except requests.RequestException:
+            raise
+        except ValueError as error:  # a redirect to what is no address
+            raise requests.RequestException("a malformed answer") from error
 
     def _clean(self, said: object) -> str:
         """What the API says, fit for a log and a page: bounded, masked, without control characters."""
@@ -223,10 +231,8 @@ class LiveModel:
 
     def _post(self, text: str | list[str]) -> list[Answer]:
         began = time.monotonic()
-        response = self.session.post(
-            self.endpoint, json={"text": text}, timeout=self.timeout, allow_redirects=False
-        )
-        if response.is_redirect:  # texts and the token go nowhere but to API_ENDPOINT
+        response = self._request("POST", self.endpoint, json={"text": text})
+        if response.is_redirect:
             target = urlsplit(urljoin(self.endpoint, response.headers["Location"]))
             where = self._clean(f"{target.scheme}://{target.netloc}{target.path}")
             raise _RefusedError(f"redirected to {where}: set API_ENDPOINT to where it answers", by_kind=True)
@@ -234,7 +240,7 @@ class LiveModel:
             raise _RefusedError(f"status {response.status_code}", by_kind=response.status_code in REFUSALS)
         try:
             body = response.json()
-        except (json.JSONDecodeError, requests.JSONDecodeError):
+        except (ValueError, RecursionError):
             kind = self._clean(response.headers.get("Content-Type", "no content type").split(";")[0])
             raise _RefusedError(f"no JSON but {kind}") from None
         answers, expected = (body, len(text)) if isinstance(text, list) else ([body], 1)

@@ -23,8 +23,10 @@ def cause_of_refusal(error: HfHubHTTPError) -> str:
         cause = (
             "the storage of the account is used up. Delete what is not needed on the Hub, or get more there"
         )
-    elif status in (401, 403):
-        cause = "HF_TOKEN is not accepted or lacks the permission. Give it write access to this repository"
+    elif status == 401:
+        cause = "HF_TOKEN is not accepted: it is wrong, or has expired. Make a new one in your settings there"
+    elif status == 403:
+        cause = "HF_TOKEN lacks the permission. Give it write access to this repository"
     elif status == 404:
         cause = "it does not exist, or HF_TOKEN may not see it. Check the name and the token's scopes"
     elif status == 429:

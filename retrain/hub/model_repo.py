@@ -8,6 +8,7 @@ Knows no model.
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,13 +119,15 @@ class ModelRepo:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
-    def mark(self, kind: Literal["verified-", "given-up-"], tag: str | None, revision: str) -> None:
-        """Put a second tag beside a version's. If the Hub refuses, the next run checks again."""
+    def mark(self, kind: Literal["verified-", "given-up-"], tag: str | None, revision: str) -> bool:
+        """Put a second tag beside a version's; False if the Hub refuses. Then the next run checks again."""
         try:
             with hub_errors(f"mark {tag} as {kind.rstrip('-')} in", self.repo_id):
                 self._api.create_tag(self.repo_id, tag=f"{kind}{tag}", revision=revision, exist_ok=True)
         except HubError as error:
             logger.warning("%s", error)
+            return False
+        return True
 
     def unmark(self, kind: Literal["verified-", "given-up-"], tag: str | None) -> None:
         """Remove a second tag."""
@@ -288,7 +291,7 @@ def checkpoint_revision(api: HfApi, checkpoint: str) -> str:
         CheckpointError: it is not there, or can't be read.
     """
     folder = Path(checkpoint)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir() raises where a name is too long)
         return _digest(folder)
     with hub_errors("find MODEL_CHECKPOINT", checkpoint, CheckpointError):
         return str(api.model_info(checkpoint).sha)

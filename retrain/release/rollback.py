@@ -80,10 +80,10 @@ class Deployment:
         """
         tagged = self.repo.tag_untagged_head()
         versions = self.repo.versions()
-        if not versions or versions[0].verified:
+        if not versions or versions[0].is_good:
             return
         newest, *earlier = versions
-        if self.repo.metadata(newest.revision).get("version_tag") != newest.tag:
+        if not is_ours(self.repo, newest):
             return
         cut_short = f"An earlier run was cut short in the release of {newest.tag}"
         cause = "it was given up"
@@ -95,6 +95,11 @@ class Deployment:
                 raise NotTriedError(f"{cut_short}, and it can't be finished now: {error}") from error
             except RolloutError as error:
                 cause = str(error)
+                now = self.repo.versions()
+                if now[:1] and now[0].tag != newest.tag:
+                    journal.warn(f"{cut_short}; {now[0].tag} has replaced it since.")
+                    return
+                earlier = [each for each in now if each.tag != newest.tag]
             else:
                 self.repo.mark("verified-", newest.tag, newest.revision)
                 made = "its tag was made, and " if tagged else ""
@@ -168,10 +173,12 @@ def copies(repo: "ModelRepo", version: Version) -> list[str | None]:
     """The tag of a version, and those of the versions that it restores."""
     versions = {each.tag: each for each in repo.versions()}
     tags, current = [version.tag], version
-    while (origin := repo.metadata(current.revision).get("restored_from")) in versions and origin not in tags:
+    while True:
+        origin = repo.metadata(current.revision).get("restored_from")
+        if not isinstance(origin, str) or origin not in versions or origin in tags:
+            return tags
         tags.append(origin)
         current = versions[origin]
-    return tags
 
 
 def is_ours(repo: "ModelRepo", version: Version) -> bool:
@@ -188,6 +195,12 @@ def left_behind(repo: "ModelRepo", to: Version) -> list[Version]:
         for each in newer
         if not each.given_up and is_ours(repo, each) and to.tag not in copies(repo, each)
     ]
+
+
+def banned_copies(repo: "ModelRepo", version: Version) -> list[Version]:
+    """The versions with the same content as this one, itself among them, that were given up."""
+    same = set(copies(repo, version))
+    return [each for each in repo.versions() if each.given_up and same & set(copies(repo, each))]
 
 
 def any_answer(version: Version) -> Canary:
@@ -215,7 +228,7 @@ def version_to_restore(repo: "ModelRepo", to: str | None) -> Version:
                 f"--to: {others}."
             )
         return next((each for each in good if each.verified), good[0])
-    chosen = versions.get(to)
+    chosen = versions.get(to) or next((each for each in versions.values() if each.revision == to), None)
     if chosen is None and to and re.fullmatch(r"[0-9a-f]{40}", to):
         chosen = Version(None, to)
     if chosen is None:

@@ -16,6 +16,8 @@ SLOWER_AT_MOST = 3.0
 NOTICEABLE_SECONDS = 0.05  # below it a latency is noise
 # Looks in a row at something that does not pass by itself, before it is believed.
 LOOKS_TO_BELIEVE = 5
+# Why no text is answered, where the version can't be the cause.
+NO_ACCESS = ("status 401", "status 403", "no connection")
 SECONDS_OF_OLD_STAGE = 60.0
 
 
@@ -66,6 +68,11 @@ def not_ready(canary: Canary, answers: Sequence[Answer]) -> str | None:
     return None
 
 
+def is_refused(answers: Sequence[Answer]) -> bool:
+    """Whether the API lets us ask at all: a token that it does not take is no fault of the version."""
+    return bool(answers) and all(answer.error in NO_ACCESS for answer in answers)
+
+
 def roll_out(
     space: InferenceSpace,
     release: Release,
@@ -86,7 +93,7 @@ def roll_out(
     patience = timeout_minutes * 60
     _restart(space, patience, on_state)
     began = time.monotonic()
-    last, first_stage, looks, tried = "", None, 0, True
+    last, first_stage, looks, tried, in_vain = "", None, 0, 0, 0
     while time.monotonic() < began + patience:
         now, about = space.state(), space.served()
         served = about.version
@@ -96,7 +103,7 @@ def roll_out(
         # Right after a restart the stage may still be that of before.
         is_news = now.stage != first_stage or time.monotonic() > began + SECONDS_OF_OLD_STAGE
         hopeless = bool(now.remedy) and is_news
-        tried = not (about.waiting_for or now.unknown or (now.remedy and not now.broken))
+        could_try = not (about.waiting_for or now.unknown or (now.remedy and not now.broken))
         may_be_it = served.revision == release.revision if served else now.stage == "RUNNING"
         if may_be_it:
             answers = space.ask(canary.texts)
@@ -105,16 +112,18 @@ def roll_out(
                 on_state(f"{state}, answering as it should")
                 return
             state += f", but {wrong or lacking}"
+            could_try = could_try and not is_refused(answers)
             # From the version itself a wrong answer is final; otherwise the old one may still be there.
             hopeless = hopeless or bool(wrong and served)
         if state != last:
             on_state(state)
         last = state
+        tried, in_vain = tried + could_try, in_vain + (not could_try)
         looks = looks + 1 if hopeless else 0
         if looks >= LOOKS_TO_BELIEVE:
             break
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    if not tried:
+    if in_vain > tried:
         raise NotTriedError(f"{space.space_id} could not load {release.version_tag} (last seen: {last}).")
     raise RolloutError(f"{space.space_id} does not serve {release.version_tag} (last seen: {last}).")
 

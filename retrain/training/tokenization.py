@@ -12,6 +12,12 @@ from retrain.errors import resource_errors
 # In characters: far more than 512 tokens cover in any language. A tokenizer reads a whole text before it cuts
 # it, and a text of ten megabytes costs it gigabytes.
 LONGEST_TEXT = 100_000
+MOST_TOKENS = 512  # of any XLM-R
+
+
+def length_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens of a text a model reads, wherever it serves: as many as it was trained with."""
+    return min(MOST_TOKENS, int(tokenizer.model_max_length))
 
 
 @resource_errors()

@@ -388,3 +388,75 @@ def test_a_weak_model_that_was_released_is_a_weak_model_and_no_broken_api(
     comparison, rules = load_comparison(run.folder / "comparison.parquet")
     assert comparison.confirmed
     assert decide(comparison, rules).outcome == "accepted"
+
+
+def test_a_way_back_that_was_cut_short_is_gone_by_the_next_run_of_the_same_settings(
+    served_city: City,
+) -> None:
+    """A restart is the ordinary case: nothing is trained, and what was given up does not go on serving."""
+    city = served_city
+    (first,) = ModelRepo(city.api, "city/model").versions()
+    serve_wrongly(city, rightly={weights(city, first.revision)})
+    city.hub.faults.add(method="POST", path="/city/model/commit/", status=403, skip=1)
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (1, "failed"), run.output
+    run = city.run()
+    assert (run.exit_code, run.record["outcome"]) == (0, "rejected"), run.output
+    assert f"which does not come up (it was given up): {first.tag} was restored" in run.output
+    assert "training" not in run.record
+    assert_whole(city, versions=3)
+    newest = ModelRepo(city.api, "city/model").versions()[0]
+    assert weights(city, newest.revision) == weights(city, first.revision)
+
+
+def test_a_rollback_whose_restart_was_refused_is_finished_by_a_run_that_finds_nothing_changed(
+    served_city: City,
+) -> None:
+    city = served_city
+    assert city.run().record["outcome"] == "accepted"
+    refused = city.hub.faults.add(
+        method="POST", path="/spaces/city/inference/restart", status=403, times=None
+    )
+    assert by_hand(city, "rollback").returncode == 1
+    assert refused.hits
+    city.hub.faults.clear()
+    run = city.run(SKIP_UNCHANGED="true")
+    assert "training" not in run.record, run.output
+    assert_whole(city, versions=3)
+
+
+def test_a_rollback_while_the_same_model_is_trained_holds(served_city: City) -> None:
+    city = served_city
+    assert city.run().record["outcome"] == "accepted"
+    held = city.hub.faults.add(path="/api/models/city/model$", delay=HOLD, skip=1)
+    job = city.start()
+    assert held.met.wait(90)
+    city.wait_for(job, "stage", name="load data")
+    assert by_hand(city, "rollback").returncode == 0
+    held.released.set()
+    run = city.end(job)
+    assert run.record["outcome"] == "rejected", run.output
+    newest = ModelRepo(city.api, "city/model").versions()[0]
+    assert ModelRepo(city.api, "city/model").metadata(newest.revision)["restored_from"]
+
+
+def test_a_mark_that_can_not_be_made_leaves_everything_as_it_is(served_city: City) -> None:
+    city = served_city
+    assert city.run().record["outcome"] == "accepted"
+    city.hub.faults.add(method="POST", path="/city/model/tag/", status=503, times=None)
+    told = by_hand(city, "rollback")
+    assert told.returncode == 1
+    assert "could not be given up, so nothing was rolled back" in told.stderr
+    assert_whole(city, versions=2)
+
+
+def test_texts_longer_than_the_new_model_reads_are_compared_whole(served_city: City) -> None:
+    """The live model reads 512 tokens where it serves: it is not judged by what a shorter one would read."""
+    city = served_city
+    short = city.run(MAX_LENGTH="9", COMPARE_WITH="api")
+    usual = city.run(COMPARE_WITH="api", NUM_TRAIN_EPOCHS="1")
+    live = [run.record["verdict"]["f1_macro_live"] for run in (short, usual)]
+    assert short.record["outcome"] == "rejected", short.output
+    assert live[0] == live[1]
+    asked = [text for each in city.live_api.asked for text in ([each] if isinstance(each, str) else each)]
+    assert max(map(len, asked)) > 60

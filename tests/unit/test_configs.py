@@ -570,3 +570,9 @@ def test_short_secrets_are_named() -> None:
         NEEDED | {"API_TOKEN": "1234567", "AUDIT_KEY": "12345678", "HF_TOKEN": "hf_long_enough"}
     )
     assert config.short_secrets() == ["API_TOKEN"]
+
+
+@pytest.mark.parametrize("name", ["TRAIN_BATCH_SIZE", "EVAL_BATCH_SIZE", "EVAL_STEPS"])
+def test_a_count_without_end_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}='1"):
+        get_config(NEEDED | {name: "1" + "0" * 30})

@@ -534,3 +534,26 @@ def test_texts_do_not_follow_a_redirect(live_api: LiveAPI, status: int) -> None:
     elsewhere.close()
     assert elsewhere.asked == []
     assert causes(answers) == {f"redirected to {elsewhere.url}: set API_ENDPOINT to where it answers"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ((200, "[" * 100_000), "no JSON but text/html"),
+        ((200, '{"confidence": ' + "9" * 6000 + "}"), "no JSON but text/html"),
+        ((307, {}, {"Location": "http://[::1/x"}), "RequestException"),
+    ],
+    ids=["nested without end", "a number without end", "a redirect to no address"],
+)
+def test_a_broken_answer_is_a_failure_with_its_cause(
+    live_api: LiveAPI, answer: tuple[Any, ...], cause: str
+) -> None:
+    live_api.answer = lambda text: answer
+    answers = ask(live_api)
+    assert labels(answers) == [None] * 40
+    assert causes(answers) == {cause}
+
+
+def test_a_broken_answer_about_itself_is_none(live_api: LiveAPI) -> None:
+    live_api.about = lambda: "[" * 100_000  # type: ignore[assignment, return-value]
+    assert LiveModel(live_api.url, LABEL2ID).served() == Served()

@@ -1,5 +1,6 @@
 """The way back: when it is taken, and when it is not; which version it leads to."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,14 @@ from retrain.hub.model_repo import ModelRepo
 from retrain.journal import Journal
 from retrain.records import Answer, Release, Served, SpaceState, Version
 from retrain.release.inference_space import InferenceSpace
-from retrain.release.rollback import Deployment, any_answer, left_behind, version_to_restore
+from retrain.release.rollback import (
+    Deployment,
+    any_answer,
+    banned_copies,
+    copies,
+    left_behind,
+    version_to_restore,
+)
 from retrain.release.rollout import ANY_ANSWER
 from tests.conftest import CITY, USERS
 
@@ -200,3 +208,40 @@ def test_a_version_that_is_not_there_is_refused_with_those_that_are(repo: ModelR
     with pytest.raises(ReleaseError) as refused:
         version_to_restore(repo, to)
     assert str(refused.value) == f"city/model has no version {to}. It has: {SECOND}, {FIRST}."
+
+
+def test_a_commit_is_known_by_its_tag(repo: ModelRepo) -> None:
+    first = first_of(repo)
+    assert version_to_restore(repo, first.revision) == first
+
+
+@pytest.mark.parametrize("restored_from", [[FIRST], {"a": 1}, None, 7, "x" * 5000])
+def test_metadata_that_others_wrote_names_no_copy(api: HfApi, repo: ModelRepo, restored_from: object) -> None:
+    content = json.dumps({"version_tag": OTHERS, "restored_from": restored_from}).encode()
+    made = api.upload_file(path_or_fileobj=content, path_in_repo="metadata.json", repo_id="city/model")
+    api.create_tag("city/model", tag=OTHERS, revision=made.oid)
+    assert copies(repo, named(repo, OTHERS)) == [OTHERS]
+
+
+def test_going_back_to_a_version_lifts_the_ban_on_its_copies_too(api: HfApi, repo: ModelRepo) -> None:
+    copy = repo.restore(named(repo, SECOND), "a test")
+    repo.mark("given-up-", copy.version_tag, copy.revision)
+    repo.mark("given-up-", FIRST, first_of(repo).revision)
+    assert [each.tag for each in banned_copies(repo, named(repo, SECOND))] == [copy.version_tag]
+
+
+def test_a_release_that_was_replaced_while_it_was_finished_is_left_alone(
+    api: HfApi, repo: ModelRepo, tmp_path: Path
+) -> None:
+    """Somebody rolled back by hand, or another run released, while the Space was waited for."""
+    repo.mark("verified-", FIRST, first_of(repo).revision)
+    restored: list[str] = []
+
+    def restart() -> None:
+        restored.append(repo.restore(first_of(repo), "by hand").version_tag)
+
+    journal = Journal.create(tmp_path / "run")
+    Deployment(repo, replace(space([]), restart=restart), any_answer, 0.001).finish_earlier_release(journal)
+    assert [each.tag for each in repo.versions()] == [*restored, SECOND, FIRST]
+    assert not any(each.given_up for each in repo.versions())
+    assert journal.record().warnings[0].message.endswith(f"{restored[0]} has replaced it since.")

@@ -257,6 +257,19 @@ ROLLOUTS: dict[str, tuple[list[Look], float, int, str]] = {
         7,
         "",
     ),
+    "an API that does not take our token says nothing of the version": (
+        [("RUNNING", NEW, Answer(error="status 401"))],
+        0.01,
+        1,
+        NOT_TRIED + "stage RUNNING, serving v20250201_000000, but 1 of 1 test texts are not answered: "
+        "status 401).",
+    ),
+    "a Space that waited for the Hub most of the time has not tried it": (
+        [("RUNNING", "the Hub is away", SILENT)] * 3 + [("APP_STARTING", None, SILENT)],
+        4 / 60,
+        4,
+        NOT_TRIED + "stage APP_STARTING).",
+    ),
     "a Space of which the Hub says nothing has not tried it": (
         [("unknown", None, SILENT)],
         0.01,

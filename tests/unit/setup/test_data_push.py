@@ -16,7 +16,7 @@ from retrain.dataset.layout import SPLITS
 from retrain.dataset.splitting import nearly
 from retrain.errors import DatasetError
 from retrain.hub.dataset_repo import DatasetRepo
-from retrain.records import VERSION_TAG
+from retrain.records import is_version_tag
 from retrain.setup.data_push import prepare
 from tests.conftest import CITY, SOURCE, USERS
 
@@ -98,7 +98,7 @@ def test_a_push_is_private_and_one_tagged_commit_and_a_second_keeps_the_split_of
     assert api.dataset_info("city/pushed").private
     assert len(api.list_repo_commits("city/pushed", repo_type="dataset")) == 2  # with that of the creation
     (tag,) = api.list_repo_refs("city/pushed", repo_type="dataset").tags
-    assert VERSION_TAG.match(tag.name)
+    assert is_version_tag(tag.name)
     assert tag.target_commit == api.dataset_info("city/pushed").sha
     before = splits_on(api)
 
