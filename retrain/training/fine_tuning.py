@@ -226,6 +226,9 @@ def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> Train
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
+        # Every parameter gets a gradient in each step, and no buffer changes: nothing to look for or send.
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
         **chosen,
     )
     # Several GPUs mean several processes: DataParallel would split a packed batch in the middle.
