@@ -31,9 +31,7 @@ from retrain.answers import (
     score_released,
 )
 from retrain.connections import inference_space, live_model
-from retrain.errors import (
-    resource_errors,
-)
+from retrain.errors import resource_errors
 from retrain.evaluation.comparison import figures, pair_answers, save_comparison
 from retrain.evaluation.decision_gate import (
     decide,
@@ -171,7 +169,8 @@ class GrievanceClassifier:
         checkpoints = journal.folder / "checkpoints"
         if resume_from:
             take_over_checkpoint(resume_from, checkpoints, journal)
-        available, devices = gpus(), usable_devices(settings.train_batch_size, gpus())
+        available = gpus()
+        devices = usable_devices(settings.train_batch_size, available)
         if devices < available:
             journal.warn(
                 f"{devices} of {available} GPUs are used: TRAIN_BATCH_SIZE={settings.train_batch_size} is no "

@@ -67,17 +67,14 @@ def nothing_to_learn(
 ) -> Verdict | None:
     """The verdict of a run that need not train; None if it has to, or a release has to be finished first."""
     newest = repo.newest()
-    if newest and not newest.is_good and repo.metadata(newest.revision).get("version_tag") == newest.tag:
+    if newest and not newest.is_good and repo.is_ours(newest):
         return None
     return (unchanged(inputs, earlier) if config.skip_unchanged else None) or given_up_before(inputs, repo)
 
 
 def given_up_before(inputs: Mapping[str, Any], repo: ModelRepo) -> Verdict | None:
     """The verdict of a run that would make a version again that was given up or rolled back."""
-    wanted = {name: inputs[name] for name in MODEL_INPUTS} | {
-        "dataset": inputs["dataset"],
-        "checkpoint": inputs["checkpoint"],
-    }
+    wanted = {name: inputs[name] for name in (*MODEL_INPUTS, "dataset", "checkpoint")}
     for version in repo.versions():
         if version.given_up and model_inputs(repo.metadata(version.revision)) == wanted:
             return Verdict(

@@ -98,6 +98,10 @@ class ModelRepo:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def is_ours(self, version: Version) -> bool:
+        """Whether a version was made by this program: its metadata.json says so."""
+        return self.metadata(version.revision).get("version_tag") == version.tag
+
     def history(self, most: int = 10) -> list[tuple[Version, dict[str, Any]]]:
         """The newest versions, each with its metadata.json."""
         return [(version, self.metadata(version.revision)) for version in self.versions()[:most]]

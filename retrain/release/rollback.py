@@ -83,7 +83,7 @@ class Deployment:
         if not versions or versions[0].is_good:
             return
         newest, *earlier = versions
-        if not is_ours(self.repo, newest):
+        if not self.repo.is_ours(newest):
             return
         cut_short = f"An earlier run was cut short in the release of {newest.tag}"
         cause = "it was given up"
@@ -181,11 +181,6 @@ def copies(repo: "ModelRepo", version: Version) -> list[str | None]:
         current = versions[origin]
 
 
-def is_ours(repo: "ModelRepo", version: Version) -> bool:
-    """Whether a version was made by this program: its metadata.json says so."""
-    return repo.metadata(version.revision).get("version_tag") == version.tag
-
-
 def left_behind(repo: "ModelRepo", to: Version) -> list[Version]:
     """The versions that going back to `to` gives up: all newer ones that are no copies of it."""
     versions = repo.versions()
@@ -193,7 +188,7 @@ def left_behind(repo: "ModelRepo", to: Version) -> list[Version]:
     return [
         each
         for each in newer
-        if not each.given_up and is_ours(repo, each) and to.tag not in copies(repo, each)
+        if not each.given_up and repo.is_ours(each) and to.tag not in copies(repo, each)
     ]
 
 
@@ -218,9 +213,7 @@ def version_to_restore(repo: "ModelRepo", to: str | None) -> Version:
     if to is None and versions:
         newest, *earlier = versions.values()
         same = copies(repo, newest)
-        good = [
-            each for each in earlier if not each.given_up and each.tag not in same and is_ours(repo, each)
-        ]
+        good = [each for each in earlier if not each.given_up and each.tag not in same and repo.is_ours(each)]
         if not good:
             others = ", ".join(str(tag) for tag in versions if tag != newest.tag) or "there is no other one"
             raise ReleaseError(

@@ -226,6 +226,7 @@ def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> Train
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
+        logging_nan_inf_filter=False,  # FocalLossTrainer looks at each loss itself
         # Every parameter gets a gradient in each step, and no buffer changes: nothing to look for or send.
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,
