@@ -7,10 +7,10 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from dotenv import dotenv_values
@@ -139,11 +139,33 @@ class Settings(BaseSettings):
         values = (getattr(self, name) for name in type(self).model_fields)
         return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
+    def short_secrets(self) -> list[str]:
+        """The variables whose secrets are so short that they may stand in the text of a log by chance."""
+        named = {name: getattr(self, name) for name in self.secret_names()}
+        return sorted(
+            name.upper()
+            for name, value in named.items()
+            if value is not None and len(value.get_secret_value()) < SHORT_SECRET
+        )
+
+    @classmethod
+    def secret_names(cls) -> set[str]:
+        """The fields whose values are shown nowhere."""
+        return {name for name, field in cls.model_fields.items() if _is_secret(field)}
+
+    def public_values(self) -> dict[str, Any]:
+        """Every setting but the secrets, in plain JSON values, by the variable's name."""
+        values = self.model_dump(mode="json", exclude=self.secret_names())
+        return {name.upper(): value for name, value in values.items()}
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (_Environment(settings_cls, init_settings()["environ"]),)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class PlaceSettings(Settings):
@@ -304,21 +326,14 @@ class GateSettings(Settings):
     allow_first_release: bool = Field(False, description="release if no model is published yet")
 
 
-class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
-    """All settings of the job."""
+class RunSettings(Settings):
+    """Around the run: how long it may take, where it writes, and who is notified."""
 
-    rollout_timeout_minutes: float = Field(
-        20, gt=0, le=24 * 60, description="minutes in which a release must come into service"
-    )
     max_run_minutes: float = Field(12 * 60, gt=0, description="minutes after which a run is ended")
     stall_minutes: float = Field(
         30, gt=0, description="minutes without a sign of life after which a run is ended"
     )
-    skip_unchanged: bool = Field(
-        False, description="end at once if the last finished run had the same data, checkpoint and settings"
-    )
     notify_urls: SecretStr | None = Field(None, description="where summaries go, as apprise's URLs")
-    report_texts: bool = Field(False, description="show the texts of mistakes in report.html")
     run_dir: Path = Field(Path("runs"), description="a folder for each run is made below it")
     port: int = Field(7860, ge=1, le=65535, description="where the page is served")
 
@@ -335,6 +350,22 @@ class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
                 )
         return value
 
+    @property
+    def secrets(self) -> list[str]:
+        return super().secrets + split_urls(self.notify_urls)
+
+
+class BaseConfig(RunSettings, GateSettings, TrainingSettings, PlaceSettings):
+    """All settings of the job."""
+
+    rollout_timeout_minutes: float = Field(
+        20, gt=0, le=24 * 60, description="minutes in which a release must come into service"
+    )
+    skip_unchanged: bool = Field(
+        False, description="end at once if the last finished run had the same data, checkpoint and settings"
+    )
+    report_texts: bool = Field(False, description="show the texts of mistakes in report.html")
+
     @field_validator("focal_alpha")
     @classmethod
     def _one_alpha_a_class(cls, value: Any, info: ValidationInfo) -> Any:
@@ -342,29 +373,6 @@ class BaseConfig(GateSettings, TrainingSettings, PlaceSettings):
         if isinstance(value, tuple) and names and len(value) != len(names):
             raise ValueError(f"{_ALPHA}: {len(names)} of them, for {', '.join(names)}")
         return value
-
-    @property
-    def secrets(self) -> list[str]:
-        return super().secrets + split_urls(self.notify_urls)
-
-    def short_secrets(self) -> list[str]:
-        """The variables whose secrets are so short that they may stand in the text of a log by chance."""
-        named = {name: getattr(self, name) for name in self.secret_names()}
-        return sorted(
-            name.upper()
-            for name, value in named.items()
-            if value is not None and len(value.get_secret_value()) < SHORT_SECRET
-        )
-
-    @classmethod
-    def secret_names(cls) -> set[str]:
-        """The fields whose values are shown nowhere."""
-        return {name for name, field in cls.model_fields.items() if _is_secret(field)}
-
-    def public_values(self) -> dict[str, Any]:
-        """Every setting but the secrets, in plain JSON values, by the variable's name."""
-        values = self.model_dump(mode="json", exclude=self.secret_names())
-        return {name.upper(): value for name, value in values.items()}
 
     def inputs(self) -> dict[str, Any]:
         """The public values that a run's result depends on; where and how long it runs is not among them."""
@@ -420,13 +428,24 @@ def get_config(environ: Mapping[str, str] | None = None) -> BaseConfig:
         "and the one that serves must not be: it needs a Space of its own."
         for name in in_both_roles(variables)
     ]
+    return read_settings(chosen, variables, faults)
+
+
+def read_settings(
+    kind: type[AnySettings], variables: Mapping[str, str], faults: Sequence[str] = ()
+) -> AnySettings:
+    """Settings of a kind from clean variables; faults: those that are known already.
+
+    Raises:
+        SettingsError: with all faults in one message.
+    """
     try:
-        config = chosen.read(variables)
+        settings = kind.read(variables)
     except ValidationError as error:
-        faults = [*_explain(error, chosen, variables), *faults]
+        faults = [*_explain(error, kind, variables), *faults]
     if faults:
         raise SettingsError("\n  ".join(["The settings can't be used; nothing was started.", *faults]))
-    return config
+    return settings
 
 
 def endpoint_of(space_id: str) -> str:
@@ -453,13 +472,11 @@ def _is_secret(field: FieldInfo) -> bool:
     return "SecretStr" in str(field.annotation)
 
 
-def _explain(
-    error: ValidationError, config_class: type[BaseConfig], given: Mapping[str, str]
-) -> Iterator[str]:
+def _explain(error: ValidationError, kind: type[Settings], given: Mapping[str, str]) -> Iterator[str]:
     """A line for each fault."""
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0]).lower()
-        field = config_class.model_fields[name]
+        field = kind.model_fields[name]
         about = f" ({field.description})" if field.description else ""
         if fault["type"] == "missing":
             yield f"{name.upper()} is missing{about}. Set it as a variable or secret of the Space."
