@@ -28,6 +28,8 @@ OUTCOMES = {
         "Nothing needs to be done. To train all the same, set SKIP_UNCHANGED=false.",
     ),
     "inconclusive": Outcome(1, "Nothing was published: there is no comparison that holds."),
+    "published": Outcome(0, "A new version of the data set is on the Hub.", "Nothing needs to be done."),
+    "withheld": Outcome(1, "Nothing was published: the new version of the data set did not pass its checks."),
     "rolled_back": Outcome(
         1,
         "The new model did not come up; the previous version serves again.",
@@ -81,6 +83,30 @@ class DatasetInfo:
     contradictory_texts: int = 0
     contradictory_rows: dict[str, tuple[int, ...]] = field(default_factory=dict)
     read_as: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """What a preparation made of a label set's data set; figures are those of the draft, published or not.
+
+    withdrawn: rows that left, by reason; masked, left_out: how many of what, in what was read.
+    """
+
+    label: str
+    repo_id: str
+    outcome: str
+    reasons: tuple[str, ...] = ()
+    version_tag: str | None = None
+    previous_version: str | None = None
+    url: str | None = None
+    split_sizes: dict[str, int] = field(default_factory=dict)
+    label_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    added: int = 0
+    corrected: int = 0
+    withdrawn: dict[str, int] = field(default_factory=dict)
+    groups: int = 0
+    masked: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from retrain.records import (
     ComparisonFigures,
     DatasetInfo,
     Health,
+    PreparedDataset,
     Release,
     Scores,
     TrainingSummary,
@@ -77,6 +78,7 @@ class RunRecord:
     verdict: Verdict | None = None
     release: Release | None = None
     restored: Restored | None = None
+    prepared: tuple[PreparedDataset, ...] = ()
     warnings: tuple[Warned, ...] = ()
     told: Notified | None = None
     kept: Archived | None = None
@@ -120,12 +122,17 @@ class RunRecord:
 
 
 _WORDS = ("outcome", "folder", "label", "started_at", "finished_at")
-_PARTS: dict[str, type[Any]] = {"stages": StageBegun, "validations": Validation, "warnings": Warned}
+_PARTS: dict[str, type[Any]] = {
+    "stages": StageBegun,
+    "validations": Validation,
+    "prepared": PreparedDataset,
+    "warnings": Warned,
+}
 
 
 def run_record(entries: Iterable[Entry]) -> RunRecord:
     """Fold a journal into one record. Pure; works on an unfinished run too."""
-    found: dict[str, Any] = {"stages": [], "validations": [], "warnings": []}
+    found: dict[str, Any] = {name: [] for name in _PARTS}
     for entry in entries:
         match entry.event:
             case Started() as event:
@@ -134,6 +141,8 @@ def run_record(entries: Iterable[Entry]) -> RunRecord:
                 found["stages"].append(StageBegun(name, entry.time))
             case Validation() as event:
                 found["validations"].append(event)
+            case PreparedDataset() as event:
+                found["prepared"].append(event)
             case Warned() as event:
                 found["warnings"].append(event)
             case Ended() as event:

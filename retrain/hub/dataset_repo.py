@@ -1,8 +1,10 @@
 """A data set repository: the commit of a branch or tag, its version tag, its splits."""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
@@ -10,6 +12,7 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import httpx
@@ -19,12 +22,14 @@ from retrain.dataset.layout import choose_config, part_eval_from_test
 from retrain.dataset.wording import names_shown
 from retrain.errors import DatasetError, causes
 from retrain.hub.client import hub_errors
+from retrain.hub.commits import Commit, Operation, make_commit
 from retrain.hub.model_repo import next_version_tag
 from retrain.records import is_version_tag
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+METADATA = "dataset_metadata.json"
 # Files that `datasets` would read beside new ones.
 DATA = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".arrow", ".zip", ".gz")
 # What hub_errors has words for.
@@ -73,34 +78,101 @@ class DatasetRepo:
                 return None
             return bool(self._api.dataset_info(self.repo_id).private)
 
+    def head(self) -> str | None:
+        """The commit at main; None if there is no such data set that the token may see, or no data in it."""
+        with hub_errors("read the data set", self.repo_id, DatasetError):
+            if not self._api.repo_exists(self.repo_id, repo_type="dataset"):
+                return None
+            files = self._api.list_repo_files(self.repo_id, repo_type="dataset")
+        return self.revision() if any(name.endswith(DATA) for name in files) else None
+
+    def metadata(self, revision: str) -> dict[str, Any]:
+        """What dataset_metadata.json says at a commit; {} without one, or one that says nothing."""
+        try:
+            found = json.loads(self._read(METADATA, revision))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def card(self, revision: str) -> str:
+        """The data set card at a commit; "" without one."""
+        return self._read("README.md", revision)
+
+    def url(self, revision: str) -> str:
+        """Where people see a version."""
+        return f"{self._api.endpoint}/datasets/{self.repo_id}/tree/{revision}"
+
+    def _read(self, name: str, revision: str) -> str:
+        with hub_errors(f"read {name} of", self.repo_id, DatasetError):
+            try:
+                file = self._api.hf_hub_download(self.repo_id, name, repo_type="dataset", revision=revision)
+            except RemoteEntryNotFoundError:
+                return ""
+        return Path(file).read_text(encoding="utf-8", errors="replace")
+
+    def free_tag(self) -> str:
+        """The tag of a version that is made now, later than all that are there."""
+        with hub_errors("read the data set", self.repo_id, DatasetError):
+            tags = self._api.list_repo_refs(self.repo_id, repo_type="dataset").tags
+        return next_version_tag(datetime.now(UTC), (tag.name for tag in tags))
+
     def publish(
         self,
         splits: Mapping[str, Sequence[Mapping[str, Any]]],
         version_tag: str | None = None,
         types: "Mapping[str, pa.DataType] | None" = None,
     ) -> str:
-        """Commit the splits as Parquet in place of the data there, and tag the commit; returns the tag.
+        """Publish the splits as a version, see publish_files; returns the tag.
 
-        The repository is made, private, if there is none. types: for columns whose type can't be inferred.
+        types: for columns whose type can't be inferred.
         """
-        with hub_errors("publish the data set", self.repo_id, DatasetError):
+        files: dict[str, Any] = {
+            parquet_name(name): _parquet(rows, types or {}) for name, rows in splits.items()
+        }
+        self.create()
+        with hub_errors("read the data set", self.repo_id, DatasetError):
+            if "README.md" in self._api.list_repo_files(self.repo_id, repo_type="dataset"):
+                files |= {"README.md": card} if (card := self._card_without_data()) else {}
+            parent = str(self._api.dataset_info(self.repo_id).sha)
+        return self.publish_files(files, version_tag or self.free_tag(), parent)
+
+    def create(self) -> None:
+        """Make the repository, private, if there is none."""
+        with hub_errors("create the data set", self.repo_id, DatasetError):
             self._api.create_repo(self.repo_id, repo_type="dataset", private=True, exist_ok=True)
-            tags = self._api.list_repo_refs(self.repo_id, repo_type="dataset").tags
-            version_tag = version_tag or next_version_tag(datetime.now(UTC), (tag.name for tag in tags))
-            new = {f"data/{name}-00000-of-00001.parquet": rows for name, rows in splits.items()}
-            there = self._api.list_repo_files(self.repo_id, repo_type="dataset")
-            stale = [name for name in there if name.endswith(DATA) and name not in new]
-            operations: list[Any] = [CommitOperationDelete(name) for name in stale]
-            operations += [
-                CommitOperationAdd(name, _parquet(rows, types or {})) for name, rows in new.items()
-            ]
-            if "README.md" in there and (card := self._card_without_data()):
-                operations.append(CommitOperationAdd("README.md", card))
-            commit = self._api.create_commit(
-                self.repo_id, operations, commit_message=version_tag, repo_type="dataset"
-            )
-            self._api.create_tag(self.repo_id, tag=version_tag, revision=commit.oid, repo_type="dataset")
-            return version_tag
+
+    def publish_files(self, files: Mapping[str, bytes | Path], version_tag: str, parent: str | None) -> str:
+        """Commit files in place of the data on `parent`, main as it was read, and tag it; returns the tag.
+
+        Raises:
+            DatasetError: somebody else has committed meanwhile, or the commit or its tag could not be made.
+        """
+        with hub_errors("read the data set", self.repo_id, DatasetError):
+            there = self._api.list_repo_files(self.repo_id, repo_type="dataset", revision=parent)
+        stale = [name for name in there if name.endswith(DATA) and name not in files]
+        operations: list[Operation] = [
+            *(CommitOperationDelete(name) for name in stale),
+            *(CommitOperationAdd(name, content) for name, content in files.items()),
+        ]
+        commit = Commit(
+            operations, parent, version_tag, repo_type="dataset", failed=DatasetError, moved=DatasetError
+        )
+        self.tag(version_tag, make_commit(self._api, self.repo_id, commit))
+        return version_tag
+
+    def tag(self, version_tag: str, revision: str) -> None:
+        """Tag a commit; that it is tagged so already is no failure.
+
+        Raises:
+            DatasetError: the tag could not be made, or is on another commit.
+        """
+        with hub_errors(f"tag {revision[:12]} as {version_tag} in", self.repo_id, DatasetError):
+            try:
+                self._api.create_tag(self.repo_id, tag=version_tag, revision=revision, repo_type="dataset")
+            except (HfHubHTTPError, httpx.TransportError):
+                tags = self._api.list_repo_refs(self.repo_id, repo_type="dataset").tags
+                if {each.name: each.target_commit for each in tags}.get(version_tag) != revision:
+                    raise
 
     def _card_without_data(self) -> bytes | None:
         """The card without what it says of the files that are replaced; None if it says nothing of them."""
@@ -157,6 +229,11 @@ class DatasetRepo:
             builder = datasets.load_dataset_builder(**place, name=config, data_files=parted)
         builder.download_and_prepare()
         return builder.as_dataset(), read_as
+
+
+def parquet_name(split: str) -> str:
+    """Where the rows of a split stand, as `datasets` itself pushes them."""
+    return f"data/{split}-00000-of-00001.parquet"
 
 
 def _parquet(rows: Sequence[Mapping[str, Any]], types: "Mapping[str, pa.DataType]") -> bytes:

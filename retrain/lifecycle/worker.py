@@ -1,6 +1,6 @@
-"""The error boundary of the training process: whatever happens in it becomes the journal's outcome.
+"""The error boundary of the process that does the work: whatever happens in it becomes the journal's outcome.
 
-Knows nothing of training: what is run is passed in.
+Knows nothing of the work: what is run is passed in.
 """
 
 import logging
@@ -15,12 +15,12 @@ from retrain.records import Verdict
 logger = logging.getLogger(__name__)
 
 
-def run_to_outcome(run: Callable[[], Verdict], journal: Journal) -> str:
+def run_to_outcome(run: Callable[[], Verdict | Ended], journal: Journal) -> str:
     """Run, and record how it ended; returns the outcome."""
     try:
         with interruptible():
-            verdict = run()
-        ended = Ended(verdict.outcome, verdict.reasons)
+            result = run()
+        ended = Ended(result.outcome, result.reasons)
     except (RetrainError, Interrupted) as error:
         logger.error("%s", error)
         ended = Ended(error.outcome, (str(error),))
