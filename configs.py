@@ -327,7 +327,7 @@ class GateSettings(Settings):
 
 
 class RunSettings(Settings):
-    """Around the run: how long it may take, where it writes, and who is notified."""
+    """Around the run of a batch job: how long it may take, where it writes, and who is notified."""
 
     max_run_minutes: float = Field(12 * 60, gt=0, description="minutes after which a run is ended")
     stall_minutes: float = Field(
@@ -349,6 +349,16 @@ class RunSettings(Settings):
                     f"number {place} is no URL that apprise knows, such as slack:// or mailto://"
                 )
         return value
+
+    @property
+    def what(self) -> str:
+        """What a run is for, as in "urgency"."""
+        raise NotImplementedError
+
+    @property
+    def token(self) -> str:
+        """The plain HF_TOKEN."""
+        raise NotImplementedError
 
     @property
     def secrets(self) -> list[str]:
@@ -373,6 +383,14 @@ class BaseConfig(RunSettings, GateSettings, TrainingSettings, PlaceSettings):
         if isinstance(value, tuple) and names and len(value) != len(names):
             raise ValueError(f"{_ALPHA}: {len(names)} of them, for {', '.join(names)}")
         return value
+
+    @property
+    def what(self) -> str:
+        return self.label
+
+    @property
+    def token(self) -> str:
+        return self.hf_token.get_secret_value()
 
     def inputs(self) -> dict[str, Any]:
         """The public values that a run's result depends on; where and how long it runs is not among them."""
