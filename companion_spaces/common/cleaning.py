@@ -1,0 +1,55 @@
+"""What is no part of a text's words: markup, addresses of pages, and characters that nobody sees.
+
+Data sets are built from clean texts, and the inference Space cleans a text before it predicts.
+"""
+
+import html
+import re
+import sys
+import unicodedata
+from functools import cache
+
+# As it stands in a clean text in place of a page's address.
+URL = "[URL]"
+_HIDDEN = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)  # so that in "a < b" nothing is one
+_ADDRESS = re.compile(r"(?:https?://|ftp://|\bwww\.)[^\s<>]+", re.IGNORECASE)
+# They join and part letters of Devanagari, which is read otherwise without them; elsewhere they do nothing.
+_JOINERS = "\u200c\u200d"
+_STRAY_JOINER = re.compile(f"(?<![\u0900-\u097f])[{_JOINERS}]|[{_JOINERS}](?![\u0900-\u097f])")
+# What is not seen and has another category than Cf: fillers, the empty Braille cell, variation selectors.
+_UNSEEN = (
+    *(0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0),
+    *range(0x180B, 0x1810),
+    *range(0xFE00, 0xFE10),
+    *range(0xE0100, 0xE01F0),
+)
+
+
+def clean(text: str) -> str:
+    """A text without HTML, invisible and control characters, in NFC, with single blanks.
+
+    The address of a page becomes URL. A clean text stays what it is; what has no words becomes "".
+    """
+    before = None
+    while text != before:  # an entity may hide a tag, which may hide an entity
+        before = text
+        text = text.translate(_invisible())
+        if "\u200c" in text or "\u200d" in text:
+            text = _STRAY_JOINER.sub("", text)
+        if "<" in text:
+            text = _TAG.sub(" ", _HIDDEN.sub(" ", text))
+        if "&" in text:
+            text = html.unescape(text)
+        if "://" in text or "www." in text.lower():
+            text = _ADDRESS.sub(f" {URL} ", text)
+        text = " ".join(unicodedata.normalize("NFC", text).split())
+    return text
+
+
+@cache
+def _invisible() -> dict[int, None]:
+    """Format and control characters, but for white space and joiners; and what is not seen otherwise."""
+    named = (chr(code) for code in range(sys.maxunicode + 1) if not 0x20000 <= code < 0xE0000)
+    found = (c for c in named if unicodedata.category(c) in ("Cf", "Cc") and not c.isspace())
+    return dict.fromkeys([*(ord(c) for c in found if c not in _JOINERS), *_UNSEEN])
