@@ -6,7 +6,7 @@ A command reads the job's settings from the environment, or from a file. It impo
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from retrain.hub.model_repo import ModelRepo
     from retrain.release.inference_space import InferenceSpace
+    from retrain.setup.plan import Step
 
 app = typer.Typer(
     name="retrain",
@@ -64,10 +65,10 @@ def setup(
     it changes nothing the second time. Secrets can't be read back from the Hub: one that is there stays.
     """
     from retrain.hub.client import check_token, connect, hub_errors
-    from retrain.setup.installation import READ_TOKEN, installations, warnings_of
-    from retrain.setup.plan import plan
+    from retrain.setup.installation import READ_TOKEN, installations, preparation_of, warnings_of
+    from retrain.setup.plan import plan, plan_preparation
 
-    found = installations(env_file)
+    found, preparation = installations(env_file), preparation_of(env_file)
     for warning in warnings_of(found):
         print(f"  !! {warning}")
     for values in found:
@@ -79,34 +80,44 @@ def setup(
             )
         check_token(api)
         with hub_errors("set up", values["SPACE_REPO_ID"]):
-            steps = list(plan(api, values, renew_secrets=renew_secrets))
-            for step in steps:
-                if yes:
-                    step.do()
-                print(f"  {'done' if yes else 'would'}: {step.what}")
-        if not steps:
-            print(
-                "  everything is as it should be; secrets that are there were not compared (--renew-secrets)"
-            )
-        elif not yes:
-            print("  Nothing was changed. Do it with --yes.")
+            _carry_out(plan(api, values, renew_secrets=renew_secrets), yes=yes)
+    if preparation:
+        print("data sets:")
+        with hub_errors("set up", preparation.repo_id):
+            _carry_out(plan_preparation(api, preparation, renew_secrets=renew_secrets), yes=yes)
+
+
+def _carry_out(steps: "Iterable[Step]", *, yes: bool) -> None:
+    """Do the steps of a plan, or only say what they are."""
+    steps = list(steps)
+    for step in steps:
+        if yes:
+            step.do()
+        print(f"  {'done' if yes else 'would'}: {step.what}")
+    if not steps:
+        print("  everything is as it should be; secrets that are there were not compared (--renew-secrets)")
+    elif not yes:
+        print("  Nothing was changed. Do it with --yes.")
 
 
 @app.command()
 def check(env_file: EnvFile = Path(".env")) -> None:
     """Diagnose an installation, with remedies."""
     from retrain.hub.client import connect
-    from retrain.setup.diagnosis import diagnose
-    from retrain.setup.installation import installations, warnings_of
+    from retrain.setup.diagnosis import diagnose, diagnose_preparation
+    from retrain.setup.installation import installations, preparation_of, warnings_of
 
-    found = installations(env_file)
+    found, preparation = installations(env_file), preparation_of(env_file)
     wrong = False
     for warning in warnings_of(found):
         print(f"  !!  {warning}")
         wrong = True
-    for values in found:
-        print(f"{values['LABEL']}:")
-        for finding in diagnose(connect(values["HF_TOKEN"]), values):
+    diagnoses = {each["LABEL"]: diagnose(connect(each["HF_TOKEN"]), each) for each in found}
+    if preparation:
+        diagnoses["data sets"] = diagnose_preparation(connect(found[0]["HF_TOKEN"]), preparation)
+    for what, findings in diagnoses.items():
+        print(f"{what}:")
+        for finding in findings:
             print(f"  {'!!' if finding.remedy else 'ok'}  {finding.what}: {finding.state}")
             if finding.remedy:
                 print(f"      {finding.remedy}")

@@ -81,7 +81,11 @@ def test_the_bill_of_materials_names_every_package_with_its_hashes(lock: str, tm
     assert all(each["externalReferences"][0]["hashes"] for each in components)
 
 
-@pytest.mark.parametrize("dockerfile", ["Dockerfile", "companion_spaces/inference/Dockerfile"])
+COMPANIONS = ("inference", "prepare_dataset")
+DOCKERFILES = ["Dockerfile", *(f"companion_spaces/{name}/Dockerfile" for name in COMPANIONS)]
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_runs_as_user_1000_and_takes_only_pinned_packages(dockerfile: str) -> None:
     text = (SOURCE / dockerfile).read_text()
     assert re.findall(r"(?m)^USER (.+)$", text)[-1] == "1000"

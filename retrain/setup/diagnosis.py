@@ -50,6 +50,11 @@ def diagnose(api: "HfApi", values: Mapping[str, str]) -> Iterator[Finding]:
     yield _endpoint(api, config, before_first=first)
 
 
+def diagnose_preparation(api: "HfApi", spec: SpaceSpec) -> Iterator[Finding]:
+    """The Space that prepares the data sets."""
+    yield from _space(Space(api, spec.repo_id), spec, before_first=False)
+
+
 def _dataset(api: "HfApi", config: BaseConfig) -> Iterator[Finding]:
     """What the run would say of the data set: it is loaded and checked as there."""
     from load_dataset import load_splits  # heavy

@@ -30,15 +30,37 @@ RETRAIN_FILES = (
 )
 NOT_SHIPPED = ("requirements-dev.txt", "*__pycache__*", ".*", "*/.*")
 # Of the set-up itself: they are no settings of a Space.
+SPACES = ("RETRAIN", "INFERENCE", "PREPARE")
 HARDWARE, SLEEP, READ_TOKEN = "{space}_HARDWARE", "{space}_SLEEP_SECONDS", "INFERENCE_HF_TOKEN"
 TRIGGER = "RETRAIN_TRIGGER_TOKEN"
-OURS = {name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE")}
+OURS = {
+    name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE", "PREPARE")
+}
 OURS |= {READ_TOKEN, TRIGGER, "MODEL_REVISION"}
 SECRETS = {name.upper() for name in BaseConfig.secret_names()}
 # What the libraries read.
 CLIENT = {"HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_UPDATE_DOWNLOAD_COUNTS"}
 VARIABLES = {name.upper() for name in BaseConfig.model_fields} - SECRETS | CLIENT
 VARIABLES |= {"WANDB_BASE_URL", "OMP_NUM_THREADS"}
+# Of the Space that prepares data sets, beside those that it shares with the job.
+PREPARE_SPACE, DATABASE, SOURCE_OF_COMPLAINTS = "PREPARE_SPACE_ID", "DATABASE_URL", "SOURCE"
+PREPARE_SECRETS = {DATABASE, "SOURCE_TOKEN", "SPLIT_KEY"}
+PREPARE_VARIABLES = {
+    PREPARE_SPACE,
+    SOURCE_OF_COMPLAINTS,
+    "COMPLAINTS_TABLE",
+    "CORRECTIONS_TABLE",
+    "ERASURE_TABLE",
+    "COLUMN_NAMES",
+    "STATEMENT_TIMEOUT_MINUTES",
+    "AUDIT_PROBABILITY",
+    "MIN_NEW_ROWS",
+    "MAX_LABEL_SHIFT",
+    "FORGET",
+}
+# What it needs of the job's own package.
+PREPARE_ROOMS = ("dataset", "hub", "lifecycle", "reporting")
+OF_THE_JOB = ("__main__.py", "answers.py", "commands.py", "connections.py", "run.py")
 # The Dockerfile's arguments: a Space gives its variables to the build, too.
 REQUIREMENTS, INDEX = BUILD = ("REQUIREMENTS", "PIP_EXTRA_INDEX_URL")
 VARIABLES |= set(BUILD)
@@ -80,7 +102,7 @@ def settings_in(file: Path) -> dict[str, str]:
         raise SettingsError(f"{file} is not in UTF-8 but in {other}. Save it as UTF-8 in your editor.")
     given = dotenv_values(stream=io.StringIO(text), interpolate=False)
     variables = clean_environment({name: value for name, value in given.items() if value})
-    if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS):
+    if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS - PREPARE_VARIABLES - PREPARE_SECRETS):
         raise SettingsError(f"{file}: {', '.join(unknown)} is no setting. Correct the name or take it out.")
     for name in (READ_TOKEN, TRIGGER):
         if fault := fault_of_token(variables.get(name, "")):
@@ -185,6 +207,44 @@ def spaces_of(values: Mapping[str, str]) -> tuple[SpaceSpec, SpaceSpec]:
         paused=True,
     )
     return inference, retrain
+
+
+def preparation_of(file: Path) -> SpaceSpec | None:
+    """The Space that prepares the data sets of all label sets of an env file; None unless it is named there.
+
+    Raises:
+        SettingsError: it has no source, or not exactly one.
+    """
+    values = settings_in(file)
+    if PREPARE_SPACE not in values:
+        return None
+    if (DATABASE in values) == (SOURCE_OF_COMPLAINTS in values):
+        raise SettingsError(f"{file}: {PREPARE_SPACE} needs either {DATABASE} or {SOURCE_OF_COMPLAINTS}.")
+    shared = {"LABEL", "DATASET_REPO_ID", "MAX_RUN_MINUTES", "STALL_MINUTES", "RUN_DIR", "PORT"}
+    given = {"HF_TOKEN", "NOTIFY_URLS"} | PREPARE_SECRETS
+    return SpaceSpec(
+        values[PREPARE_SPACE],
+        preparation_files(),
+        _only(values, PREPARE_VARIABLES | shared | CLIENT),
+        {"SPLIT_KEY": ""} | _only(values, given),
+        _hardware(values, "PREPARE"),
+        _seconds(values, "PREPARE"),
+        paused=True,
+    )
+
+
+def preparation_files() -> dict[str, Path]:
+    """Its own folder, what companion Spaces share, and those modules of the job that it stands on."""
+    companions = SOURCE / "companion_spaces"
+    files = companion_files(companions / "prepare_dataset")
+    files |= {f"common/{name}": path for name, path in companion_files(companions / "common").items()}
+    return files | {name: path for name, path in _files(SOURCE) if _is_shared(name.split("/"))}
+
+
+def _is_shared(parts: Sequence[str]) -> bool:
+    if parts[0] != "retrain":
+        return list(parts) == ["configs.py"]
+    return parts[1] not in OF_THE_JOB if len(parts) == 2 else parts[1] in PREPARE_ROOMS
 
 
 def companion_files(folder: Path) -> dict[str, Path]:

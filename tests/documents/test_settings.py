@@ -7,7 +7,7 @@ import pytest
 
 from configs import BaseConfig, get_config
 from docs.settings_table import PAGE, with_table
-from retrain.setup.installation import BUILD, OURS, VARIABLES
+from retrain.setup.installation import BUILD, OURS, PREPARE_SECRETS, PREPARE_VARIABLES, VARIABLES
 from tests.conftest import SOURCE
 from tests.documents.commands import runs
 from tests.documents.conftest import ACTIVATE, Clone
@@ -41,7 +41,8 @@ def example_settings() -> dict[str, tuple[str, bool]]:
 
 
 def test_the_example_env_file_names_every_setting_and_no_other() -> None:
-    assert example_settings().keys() == FIELDS | OURS | set(BUILD)
+    named, of_preparations = example_settings().keys(), PREPARE_VARIABLES | PREPARE_SECRETS
+    assert named - of_preparations == FIELDS | OURS | set(BUILD)
 
 
 def test_the_defaults_of_the_example_env_file_are_those_of_the_code() -> None:
