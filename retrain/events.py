@@ -25,11 +25,12 @@ from retrain.records import (
 
 @dataclass(frozen=True)
 class Started:
-    """A run began, with these settings (no secret is among them)."""
+    """A run began, with these settings (no secret is among them); job: what it is, unless it retrains."""
 
     folder: str
     label: str | None = None
     settings: Mapping[str, Any] | None = None
+    job: str | None = None
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Job(Generic[Config]):
 
     command: the process that does the work, to which the run's folder is added; settings: their class; read:
     makes them of the environment; own_space: the Space to pause, from clean variables; at_the_end: its own
-    steps there.
+    steps there; name: what it is called in titles, unless it retrains.
     """
 
     command: Sequence[str]
@@ -56,6 +56,7 @@ class Job(Generic[Config]):
     read: Callable[[Mapping[str, str]], Config]
     own_space: Callable[[Mapping[str, str]], str | None]
     at_the_end: Callable[[Journal, Config, Mapping[str, str]], Steps] = lambda *_: Steps({}, {})
+    name: str | None = None
 
 
 def start(job: Job[Any]) -> int:
@@ -93,7 +94,7 @@ def run(job: Job[Any], environ: Mapping[str, str], warnings: Sequence[str] = ())
     try:
         with interruptible():
             serve(listener, journal)
-            begin(journal, config, environ)
+            begin(journal, config, environ, job.name)
             for warning in warnings:
                 journal.warn(warning)
             check_cache(environ)
@@ -125,10 +126,10 @@ def new_journal(run_dir: Path, what: str, redact: Redactor) -> Journal:
         raise SettingsError(f"RUN_DIR={run_dir} can't be written ({error.strerror}).") from error
 
 
-def begin(journal: Journal, config: RunSettings, environ: Mapping[str, str]) -> None:
+def begin(journal: Journal, config: RunSettings, environ: Mapping[str, str], name: str | None = None) -> None:
     """Record and log what the run starts with."""
     settings = config.public_values()
-    journal.write(Started(str(journal.folder), config.what, settings))
+    journal.write(Started(str(journal.folder), config.what, settings, name))
     for name, value in settings.items():
         source = "environment" if name in environ else "default"
         logger.info("%s = %s (%s)", name, value, source)
@@ -182,7 +183,7 @@ def refuse(job: Job[Any], error: SettingsError, environ: Mapping[str, str], warn
     except SettingsError as cause:
         logger.warning("%s", cause)
         journal = new_journal(Path(tempfile.gettempdir()), "bad_settings", redact)
-    journal.write(Started(str(journal.folder)))
+    journal.write(Started(str(journal.folder), job=job.name))
     for warning in warnings:
         journal.warn(warning)
     journal.write(Ended(error.outcome, tuple(str(error).splitlines())))

@@ -24,8 +24,8 @@ OUTCOMES = {
     ),
     "unchanged": Outcome(
         0,
-        "Nothing was trained: everything is as in the last finished run.",
-        "Nothing needs to be done. To train all the same, set SKIP_UNCHANGED=false.",
+        "Nothing was done: too little has changed since the last time.",
+        "Nothing needs to be done. A retrain trains all the same with SKIP_UNCHANGED=false.",
     ),
     "inconclusive": Outcome(1, "Nothing was published: there is no comparison that holds."),
     "published": Outcome(0, "A new version of the data set is on the Hub.", "Nothing needs to be done."),

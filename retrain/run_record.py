@@ -61,6 +61,7 @@ class RunRecord:
     folder: str | None = None
     label: str | None = None
     settings: Mapping[str, Any] | None = None
+    job: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
     environment: Environment | None = None
@@ -121,7 +122,7 @@ class RunRecord:
         return cls(**found)
 
 
-_WORDS = ("outcome", "folder", "label", "started_at", "finished_at")
+_WORDS = ("outcome", "folder", "label", "job", "started_at", "finished_at")
 _PARTS: dict[str, type[Any]] = {
     "stages": StageBegun,
     "validations": Validation,

@@ -34,7 +34,7 @@ def print_hashes(environ: Mapping[str, str]) -> int:
     return 0
 
 
-PREPARE = Job(PREPARATION, PreparationSettings, get_settings, own_space)
+PREPARE = Job(PREPARATION, PreparationSettings, get_settings, own_space, name="Preparing data sets")
 
 if __name__ == "__main__":
     sys.exit(print_hashes(os.environ) if sys.argv[1:] == ["hash"] else start(PREPARE))

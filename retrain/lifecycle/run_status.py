@@ -17,7 +17,7 @@ from retrain.events import (
     Validation,
     Warned,
 )
-from retrain.records import OUTCOMES, DatasetInfo, Release, Scores, Verdict
+from retrain.records import OUTCOMES, DatasetInfo, PreparedDataset, Release, Scores, Verdict
 from retrain.run_record import RunRecord, run_record
 
 LOG_LINES = 12
@@ -29,6 +29,8 @@ _SHOWN = {
     Verdict: "outcome reasons rules compared_with rows_compared f1_macro_candidate f1_macro_live delta "
     "interval probability_of_gain served",
     DatasetInfo: "repo_id revision version_tag split_sizes",
+    PreparedDataset: "label repo_id outcome version_tag url split_sizes label_counts added corrected "
+    "withdrawn groups masked left_out",
     Release: "version_tag revision url",
 }
 
@@ -43,6 +45,7 @@ def run_status(entries: Sequence[Entry]) -> dict[str, Any]:
         if isinstance(event, Progress) and event.done is not None and event.loss is not None
     ]
     return {
+        "title": record.job or f"Retraining{f' the {record.label} model' if record.label else ''}",
         "label": record.label,
         "outcome": record.outcome,
         "headline": meaning.meaning if meaning else "The run is under way.",
@@ -62,6 +65,7 @@ def run_status(entries: Sequence[Entry]) -> dict[str, Any]:
         "verdict": _shown(record.verdict),
         "dataset": _shown(record.dataset),
         "release": _shown(record.release),
+        "prepared": [_shown(each) for each in record.prepared],
         "tracking_url": record.tracking.url if record.tracking else None,
         "record_url": record.kept.url if record.kept else None,
         "history": asdict(record.history) if record.history else None,
@@ -142,6 +146,8 @@ def _in_words(event: Any) -> str | None:
             return f"step {step} of {total}: validation macro F1 {f1_macro:.4f}"
         case Scores() as scores:
             return f"test macro F1 {scores.f1_macro:.4f}, accuracy {scores.accuracy:.4f}, {scores.rows} rows"
+        case PreparedDataset(label, _, outcome):
+            return f"{label}: {outcome}"
         case Verdict(outcome) | Ended(outcome):
             return outcome
         case Release(version_tag) if type(event) is Release:

@@ -1,6 +1,8 @@
 """The run in a few plain lines, for the log and for people. A pure function of the run's record."""
 
-from retrain.records import FINISHED, OUTCOMES
+from collections.abc import Iterator, Mapping
+
+from retrain.records import FINISHED, OUTCOMES, PreparedDataset
 from retrain.run_record import RunRecord
 
 TITLE_LENGTH = 63  # W&B takes no longer one
@@ -8,7 +10,7 @@ TITLE_LENGTH = 63  # W&B takes no longer one
 
 def is_good(record: RunRecord) -> bool:
     """Whether nobody has to look: the run came to its end, and its Space is paused."""
-    return record.outcome in (*FINISHED, "unchanged") and record.pause_failed is None
+    return record.outcome in (*FINISHED, "unchanged", "published") and record.pause_failed is None
 
 
 def title(record: RunRecord) -> str:
@@ -19,7 +21,8 @@ def title(record: RunRecord) -> str:
     if outcome == "accepted" and record.release and record.test_scores:
         f1_macro = record.test_scores.f1_macro
         return f"New {label} model {record.release.version_tag} serves, F1 {f1_macro:.3f}"[:TITLE_LENGTH]
-    return f"Retraining the {label} model: {outcome.replace('_', ' ')}"[:TITLE_LENGTH]
+    what = record.job or f"Retraining the {label} model"
+    return f"{what}: {outcome.replace('_', ' ')}"[:TITLE_LENGTH]
 
 
 def summary(record: RunRecord) -> str:
@@ -35,6 +38,8 @@ def summary(record: RunRecord) -> str:
             f"  {failed.space_id} IS NOT PAUSED AND STILL BILLED. Pause it by hand in its settings. "
             f"{failed.message}"
         )
+    for each in record.prepared:
+        lines += _prepared(each)
     if dataset := record.dataset:
         tag = f" ({dataset.version_tag})" if dataset.version_tag else ""
         sizes = ", ".join(f"{name} {size}" for name, size in dataset.split_sizes.items())
@@ -58,3 +63,22 @@ def summary(record: RunRecord) -> str:
     if record.folder:
         lines.append(f"  Everything about this run: {record.folder}")
     return "\n".join(lines)
+
+
+def _prepared(made: PreparedDataset) -> Iterator[str]:
+    """What became of a data set; its reasons stand with the outcome."""
+    if not made.split_sizes:
+        return
+    sizes = ", ".join(f"{name} {made.split_sizes.get(name, 0)}" for name in ("train", "eval", "test"))
+    yield f"  {made.label}: {sizes} rows in {made.groups} groups of nearly equal texts"
+    changes = [f"{made.added} new", f"{made.corrected} corrected", *_counted(made.withdrawn)]
+    yield f"    {', '.join(changes)}"
+    for what, counts in (("masked", made.masked), ("left out", made.left_out)):
+        if counts:
+            yield f"    {what}: {', '.join(_counted(counts))}"
+    if made.url:
+        yield f"    {made.url}"
+
+
+def _counted(counts: Mapping[str, int]) -> list[str]:
+    return [f"{count} {name}" for name, count in sorted(counts.items())]

@@ -61,6 +61,15 @@ RUN_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "tests::test_the_licence_of_every_package_on_linux_is_listed",
         "piplicenses",
     ),
+    # the Space that prepares data sets
+    r"python prepare_dataset\.py( hash)?": (
+        "tests::test_the_hash_of_a_text_is_what_forget_takes",
+        "hash",
+    ),
+    r"docker (build -t prepare \.|run --rm --env-file \.env prepare)": (
+        "tests::test_the_space_prepares_at_a_restart_and_pauses_itself",
+        "restart_space",
+    ),
     r"apt-get install chromium": (".ci/run", "apt-get install", "chromium"),
     # minutes with a real model; the test takes a few steps of a tiny one
     r"python -m benchmarks\.training speed.*": (

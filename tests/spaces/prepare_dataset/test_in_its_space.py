@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from configs import RunSettings
 from preparation.settings import PreparationSettings
 from rehearsal.city_database import add_complaints
 from rehearsal.local_hub import LocalHub
@@ -17,21 +18,12 @@ from retrain.setup.plan import plan_preparation
 from tests.conftest import CITY, NEEDED, USERS
 from tests.spaces.prepare_dataset.conftest import complaints
 
-SHARED = {
-    "hf_token",
-    "label",
-    "dataset_repo_id",
-    "max_run_minutes",
-    "stall_minutes",
-    "notify_urls",
-    "run_dir",
-}
+SHARED = {*RunSettings.model_fields, "hf_token", "label", "dataset_repo_id"}
 
 
 def test_the_set_up_knows_every_variable_of_the_program() -> None:
     known = installation.PREPARE_VARIABLES | installation.PREPARE_SECRETS
-    own = {name.upper() for name in PreparationSettings.model_fields if name not in SHARED}
-    assert known == own
+    assert known == {name.upper() for name in PreparationSettings.model_fields.keys() - SHARED}
 
 
 def test_all_that_it_imports_ships_with_it() -> None:

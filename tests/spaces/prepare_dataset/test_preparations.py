@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,6 +18,8 @@ import pytest
 from rehearsal.city_database import Cluster, add_complaints, add_corrections
 from rehearsal.world import push_splits
 from retrain.hub.dataset_repo import parquet_name
+from retrain.journal import Journal
+from retrain.lifecycle.status_page import StatusPage
 from tests.conftest import CITY, Run, free_port
 from tests.spaces.prepare_dataset.conftest import MONDAY, PROGRAM, Preparations, complaints
 
@@ -404,14 +405,17 @@ def test_the_hash_of_a_text_is_what_forget_takes(preparations: Preparations, dat
     assert text not in splits_of(preparations.rows())
 
 
-def test_the_page_and_the_record_say_what_was_made(preparations: Preparations, database: str) -> None:
+def test_the_page_and_the_summary_say_what_was_made(preparations: Preparations, database: str) -> None:
     add_complaints(database, complaints(800))
     run = preparations.run(DATABASE_URL=database)
-    record = json.loads((Path(run.folder) / "run.json").read_text())
-    assert record["prepared"][0]["split_sizes"]
-    assert [stage["name"] for stage in record["stages"]] == [
+    assert [stage["name"] for stage in run.record["stages"]] == [
         "read the data sets",
         "read the complaints",
         "find near-duplicates",
         "publish urgency",
     ]
+    assert "groups of nearly equal texts" in run.output
+    page = StatusPage(Journal(run.folder)).render("page.html")
+    assert "<title>Preparing data sets</title>" in page
+    assert "Data set by urgency: published" in page
+    assert preparations.tags()[0] in page

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from retrain.events import Archived, PauseFailed, Restored, Tracking, Warned
-from retrain.records import OUTCOMES, DatasetInfo, Release, Scores, Verdict
+from retrain.records import OUTCOMES, DatasetInfo, PreparedDataset, Release, Scores, Verdict
 from retrain.reporting.summary import is_good, summary, title
 from retrain.run_record import RunRecord
 
@@ -37,7 +37,7 @@ DATASET = DatasetInfo(
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_a_run_is_good_if_it_came_to_its_end_and_its_space_is_paused(outcome: str) -> None:
-    assert is_good(record_of(outcome)) == (outcome in ("accepted", "rejected", "unchanged"))
+    assert is_good(record_of(outcome)) == (outcome in ("accepted", "rejected", "unchanged", "published"))
     assert not is_good(record_of(outcome, pause_failed=NOT_PAUSED))
 
 
@@ -136,3 +136,27 @@ def test_the_comparison_stands_apart_where_it_is_not_the_reason(outcome: str, ap
     said = "  The comparison before: It is better."
     assert (said in lines(record_of(outcome, "why", verdict=verdict))) == apart
     assert said not in lines(record_of(outcome, "why", verdict=replace(verdict, delta=None)))
+
+
+def test_a_preparation_says_what_became_of_each_data_set() -> None:
+    made = PreparedDataset(
+        "urgency",
+        "city/data",
+        "published",
+        url="http://hub/v1",
+        split_sizes={"train": 7, "test": 2},
+        added=3,
+        corrected=1,
+        withdrawn={"forgotten": 2},
+        groups=5,
+        masked={"phone": 4},
+        left_out={"no text": 1},
+    )
+    record = record_of("published", prepared=(made,), job="Preparing data sets")
+    assert title(record) == "Preparing data sets: published"
+    said = summary(record)
+    assert "urgency: train 7, eval 0, test 2 rows in 5 groups of nearly equal texts" in said
+    assert "3 new, 1 corrected, 2 forgotten" in said
+    assert "masked: 4 phone" in said
+    assert "left out: 1 no text" in said
+    assert "http://hub/v1" in said
