@@ -45,7 +45,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="city-database-"))
-        self.port = _free_port()
+        self.port = free_port()
         self._server: subprocess.Popen[bytes] | None = None
         # The server refuses to run as root; Debian's package brings a user for it.
         self._user = pwd.getpwnam("postgres").pw_uid if os.geteuid() == 0 else None
@@ -144,7 +144,7 @@ def _program(name: str) -> str:
     return str(found)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -22,6 +22,8 @@ _RUN = rf"\d(?:{_GAP}\d)"
 
 _EMAIL = re.compile(r"[\w.+-]+\s?@\s?[\w-]+(?:\.[\w-]+)+")
 _DOMAIN = re.compile(r"(?<![\w.@])(?:[\w-]+\.)+(?:com|org|net|info|io|np)\b(?:/\S*)?", re.IGNORECASE)
+# The shortest number of a person has four digits; most texts have none.
+_SEVERAL_DIGITS = re.compile(rf"\d(?:{_GAP}\d){{3}}")
 
 
 def _after(words: str, number: str) -> re.Pattern[str]:
@@ -104,7 +106,7 @@ def _found(folded: str) -> Iterator[tuple[int, int, str]]:
     for pattern, placeholder in ((_EMAIL, EMAIL), (_DOMAIN, URL)):
         for match in pattern.finditer(folded):
             yield *match.span(), placeholder
-    if not any(c.isdigit() for c in folded):
+    if not _SEVERAL_DIGITS.search(folded):
         return
     for pattern in _NO_PERSON:
         for match in pattern.finditer(folded):
