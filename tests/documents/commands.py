@@ -71,6 +71,7 @@ RUN_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "restart_space",
     ),
     r"apt-get install chromium": (".ci/run", "apt-get install", "chromium"),
+    r"apt-get install postgresql": (".ci/run", "apt-get install", "postgresql"),
     # minutes with a real model; the test takes a few steps of a tiny one
     r"python -m benchmarks\.training speed.*": (
         "tests::test_the_training_benchmark_compares_both_recipes_on_the_same_batches",

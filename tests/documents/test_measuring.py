@@ -31,6 +31,7 @@ def test_the_simulation_prints_the_rows_of_the_guide(clone: Clone, commands: lis
         ("inference_load", "--clients 2 --seconds 0.5"),
         ("attacks", "--seconds 0.5 --page"),
         ("chaos", "--kills 1 --pairs 0"),
+        ("dataset_build", "--rows 4000"),
     ],
 )
 @runs(SET + r"python -m benchmarks\.(training quality|(?!training|gate_simulation)\w+).*")

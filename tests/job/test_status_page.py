@@ -61,7 +61,11 @@ def test_a_run_is_watched_from_its_start_to_the_verdict(
     city.live_api.answer = lambda text: (asked.wait(60), right(text))[1]
     city.hub.faults.add(path="/spaces/city/retrain/pause", status=403, times=None)
     job = city.start(
-        NUM_TRAIN_EPOCHS="10", EVAL_STEPS="10", EARLY_STOPPING_PATIENCE="9", NOTIFY_URLS="json://localhost:9"
+        NUM_TRAIN_EPOCHS="10",
+        EVAL_STEPS="10",
+        EARLY_STOPPING_PATIENCE="9",
+        NOTIFY_URLS="json://localhost:9",
+        SPACE_ID="city/retrain",  # in its own Space it stays up while it can't be paused
     )
     city.wait_for(job, "started")
     url = f"http://127.0.0.1:{city.settings['PORT']}/"

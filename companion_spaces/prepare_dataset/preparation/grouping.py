@@ -16,7 +16,7 @@ assert BANDS * ROWS == PERMUTATIONS
 LEAST_ESTIMATE = 0.6
 # In a band that very many texts share, so many of them are compared with all others.
 MOST_ROUNDS = 50
-GRAMS_KEPT = 20_000  # texts whose grams are in memory
+GRAMS_KEPT = 2_000  # texts whose grams are in memory, some 60 kB each
 
 Places = NDArray[np.int64]
 
