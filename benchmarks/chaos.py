@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from rehearsal.tiny_checkpoint import make_checkpoint
 from rehearsal.world import INFERENCE_SPACE, MODEL, TOKEN, World
 from retrain.hub.model_repo import ModelRepo
 from retrain.journal import Journal
+from retrain.processes import free_port
 from retrain.records import OUTCOMES
 
 SOURCE = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ class Job:
         self.runs = world.root / name
         environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         environ |= world.retrain_settings() | {"HF_TOKEN": TOKEN, "HOME": str(world.root)} | settings
-        environ |= {"RUN_DIR": str(self.runs), "OMP_NUM_THREADS": "1", "PORT": str(_free_port())}
+        environ |= {"RUN_DIR": str(self.runs), "OMP_NUM_THREADS": "1", "PORT": str(free_port())}
         with (world.root / f"{name}.log").open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(SOURCE / "train_model.py")],
@@ -83,11 +83,6 @@ class Job:
         record = Journal(folders[-1].parent).record().as_json() if folders else {}
         stages = record.get("stages") or [{"name": "start"}]
         return Ended(self.process.returncode, record, stages[-1]["name"])
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def make_city(root: Path) -> None:

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import rehearsal  # noqa: F401  sets the client's switches before the client is imported
-from rehearsal.city_database import Cluster, add_complaints, add_corrections, free_port
+from rehearsal.city_database import Cluster, add_complaints, add_corrections
 from rehearsal.local_hub import LocalHub
 from rehearsal.sample_data import make_grievances
+from retrain.processes import free_port
 
 SOURCE = Path(__file__).parent.parent
 SPACE = SOURCE / "companion_spaces" / "prepare_dataset"

@@ -4,7 +4,6 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import sql
+
+from retrain.processes import free_port
 
 USER, PASSWORD = "city", "password_of_the_city_0123"
 TABLES = """
@@ -142,10 +143,3 @@ def _program(name: str) -> str:
     if not found:
         raise RuntimeError(f"There is no {name}. Install PostgreSQL: apt-get install postgresql")
     return str(found)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -1,8 +1,9 @@
-"""Signals to this process, and the end of the processes that it has started."""
+"""Signals to this process, the end of the processes that it has started, and a port for one."""
 
 import contextlib
 import ctypes
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -53,3 +54,9 @@ def end_child(child: subprocess.Popen[Any]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

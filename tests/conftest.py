@@ -14,7 +14,6 @@ import fcntl  # noqa: E402
 import json  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
-import socket  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
@@ -37,6 +36,7 @@ from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
 from rehearsal.world import push_splits  # noqa: E402
 from retrain.hub.model_repo import ModelRepo  # noqa: E402
 from retrain.hub.retries import RetryingClient  # noqa: E402
+from retrain.processes import free_port  # noqa: E402
 from retrain.records import Version, is_version_tag  # noqa: E402
 from tests import fork_server  # noqa: E402
 from transformers import pipeline  # noqa: E402
@@ -146,11 +146,6 @@ def grievances() -> list[dict[str, str]]:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, grievances: list[dict[str, str]]) -> Path:
     """A tiny XLM-R as a folder."""
     return make_checkpoint(tmp_path_factory.mktemp("checkpoint"), [r["grievance"] for r in grievances])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class LiveAPI:

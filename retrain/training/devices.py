@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -39,7 +38,7 @@ from retrain import errors
 from retrain.errors import OUT_OF_MEMORY, DeviceError, OutOfMemoryError, RetrainError, resource_errors
 from retrain.events import Environment
 from retrain.journal import Journal
-from retrain.processes import die_with_parent, end_child
+from retrain.processes import die_with_parent, end_child, free_port
 from retrain.records import TrainingSummary
 from retrain.redaction import Redactor, set_up_logging
 from retrain.training.fine_tuning import fine_tune, training_summary
@@ -84,7 +83,7 @@ def train_on_devices(
         train_set.save_to_disk(shared / "train")
         eval_set.save_to_disk(shared / "eval")
     # Neither needs the name of this host, which a container's resolver may not know.
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(processes)}
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
     command = [sys.executable, "-m", "retrain.training.devices", str(run_folder)]
     path = os.pathsep.join([str(SOURCE), *environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
     try:
@@ -103,11 +102,6 @@ def train_on_devices(
         return TrainingSummary(**summary)
     finally:
         shutil.rmtree(shared, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int | None:
