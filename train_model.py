@@ -18,6 +18,8 @@ from retrain.journal import Journal
 from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
     from retrain.hub.run_archive import RunArchive
 
 SOURCE = Path(__file__).parent
@@ -35,12 +37,10 @@ def main(environ: Mapping[str, str], warnings: Sequence[str] = ()) -> int:
     return run(RETRAIN, environ, warnings)
 
 
-def at_the_end(journal: Journal, config: BaseConfig, environ: Mapping[str, str]) -> Steps:
+def at_the_end(journal: Journal, config: BaseConfig, environ: Mapping[str, str], api: "HfApi") -> Steps:
     """Make the report, keep it on the Hub, and close the run on W&B."""
-    from retrain.hub.client import connect
     from retrain.hub.run_archive import RunArchive
 
-    api = connect(config.token, journal)
     return Steps(
         keep={
             "The report": partial(run_apart, journal, environ, "retrain", "report"),

@@ -65,8 +65,9 @@ def setup(
     it changes nothing the second time. Secrets can't be read back from the Hub: one that is there stays.
     """
     from retrain.hub.client import check_token, connect, hub_errors
+    from retrain.hub.spaces import Space
     from retrain.setup.installation import READ_TOKEN, installations, preparation_of, warnings_of
-    from retrain.setup.plan import plan, plan_preparation
+    from retrain.setup.plan import plan, plan_space
 
     found, preparation = installations(env_file), preparation_of(env_file)
     for warning in warnings_of(found):
@@ -84,7 +85,9 @@ def setup(
     if preparation:
         print("data sets:")
         with hub_errors("set up", preparation.repo_id):
-            _carry_out(plan_preparation(api, preparation, renew_secrets=renew_secrets), yes=yes)
+            _carry_out(
+                plan_space(Space(api, preparation.repo_id), preparation, renew_secrets=renew_secrets), yes=yes
+            )
 
 
 def _carry_out(steps: "Iterable[Step]", *, yes: bool) -> None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from configs import RunSettings, clean_environment, split_urls
 from retrain.errors import Interrupted, RetrainError, SettingsError, bug_reason
@@ -28,6 +28,9 @@ from retrain.records import OUTCOMES
 from retrain.redaction import Redactor, set_up_logging
 from retrain.reporting.summary import is_good, summary, title
 from retrain.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 logger = logging.getLogger("retrain")
 
@@ -55,7 +58,7 @@ class Job(Generic[Config]):
     settings: type[Config]
     read: Callable[[Mapping[str, str]], Config]
     own_space: Callable[[Mapping[str, str]], str | None]
-    at_the_end: Callable[[Journal, Config, Mapping[str, str]], Steps] = lambda *_: Steps({}, {})
+    at_the_end: Callable[[Journal, Config, Mapping[str, str], "HfApi"], Steps] = lambda *_: Steps({}, {})
     name: str | None = None
 
 
@@ -153,8 +156,8 @@ def end(
     from retrain.hub.spaces import Space
     from retrain.lifecycle.ending import Ending
 
-    steps, space_id = job.at_the_end(journal, config, environ), job.own_space(clean_environment(environ))
-    api = connect(config.token, journal)
+    api, space_id = connect(config.token, journal), job.own_space(clean_environment(environ))
+    steps = job.at_the_end(journal, config, environ, api)
     record = Ending(
         journal,
         keep=steps.keep,

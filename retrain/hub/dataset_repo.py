@@ -130,10 +130,10 @@ class DatasetRepo:
             parquet_name(name): _parquet(rows, types or {}) for name, rows in splits.items()
         }
         self.create()
-        with hub_errors("read the data set", self.repo_id, DatasetError):
-            if "README.md" in self._api.list_repo_files(self.repo_id, repo_type="dataset"):
-                files |= {"README.md": card} if (card := self._card_without_data()) else {}
-            parent = str(self._api.dataset_info(self.repo_id).sha)
+        parent = self.revision()
+        card = self.card(parent)
+        if card and (changed := _without_data(card)):
+            files["README.md"] = changed.encode()
         return self.publish_files(files, version_tag or self.free_tag(), parent)
 
     def create(self) -> None:
@@ -173,13 +173,6 @@ class DatasetRepo:
                 tags = self._api.list_repo_refs(self.repo_id, repo_type="dataset").tags
                 if {each.name: each.target_commit for each in tags}.get(version_tag) != revision:
                     raise
-
-    def _card_without_data(self) -> bytes | None:
-        """The card without what it says of the files that are replaced; None if it says nothing of them."""
-        file = self._api.hf_hub_download(self.repo_id, "README.md", repo_type="dataset")
-        card = DatasetCard.load(file, ignore_metadata_errors=True)
-        said = [card.data.pop(name, None) for name in ("configs", "dataset_info")]
-        return str(card).encode() if any(said) else None
 
     def load(self, revision: str, label: str | None = None) -> tuple[Any, dict[str, str]]:
         """The splits at a commit, as a datasets.DatasetDict, and what was read in place of what.
@@ -234,6 +227,13 @@ class DatasetRepo:
 def parquet_name(split: str) -> str:
     """Where the rows of a split stand, as `datasets` itself pushes them."""
     return f"data/{split}-00000-of-00001.parquet"
+
+
+def _without_data(content: str) -> str | None:
+    """A card without what it says of the files that are replaced; None if it says nothing of them."""
+    card = DatasetCard(content, ignore_metadata_errors=True)
+    said = [card.data.pop(name, None) for name in ("configs", "dataset_info")]
+    return str(card) if any(said) else None
 
 
 def _parquet(rows: Sequence[Mapping[str, Any]], types: "Mapping[str, pa.DataType]") -> bytes:

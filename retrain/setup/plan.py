@@ -38,11 +38,6 @@ def plan(api: "HfApi", values: Mapping[str, str], *, renew_secrets: bool = False
         yield from plan_space(Space(api, spec.repo_id), spec, renew_secrets=renew_secrets)
 
 
-def plan_preparation(api: "HfApi", spec: SpaceSpec, *, renew_secrets: bool = False) -> Iterator[Step]:
-    """What has to be done to the Space that prepares the data sets."""
-    yield from plan_space(Space(api, spec.repo_id), spec, renew_secrets=renew_secrets)
-
-
 def check_owners(api: "HfApi", values: Mapping[str, str]) -> None:
     """See, before anything is created, that this token's account may create what is not there yet.
 

@@ -12,9 +12,10 @@ from preparation.settings import PreparationSettings
 from rehearsal.city_database import add_complaints
 from rehearsal.local_hub import LocalHub
 from retrain import commands
+from retrain.hub.spaces import Space
 from retrain.setup import installation
 from retrain.setup.installation import preparation_files
-from retrain.setup.plan import plan_preparation
+from retrain.setup.plan import plan_space
 from tests.conftest import CITY, NEEDED, USERS
 from tests.spaces.prepare_dataset.conftest import complaints
 
@@ -56,7 +57,7 @@ def test_the_space_prepares_at_a_restart_and_pauses_itself(tmp_path: Path, datab
         spec = installation.preparation_of(write(tmp_path / "city.env", values))
         assert spec is not None
 
-        for step in plan_preparation(api, spec):
+        for step in plan_space(Space(api, spec.repo_id), spec):
             step.do()
         assert api.get_space_runtime("city/prepare").stage == "PAUSED"
         api.restart_space("city/prepare")
