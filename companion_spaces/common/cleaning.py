@@ -1,6 +1,6 @@
 """What is no part of a text's words: markup, addresses of pages, and characters that nobody sees.
 
-Data sets are built from clean texts, and the inference Space cleans a text before it predicts.
+Data sets are built from clean texts.
 """
 
 import html

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from preparation.pipeline import text_hashes
 from preparation.settings import PreparationSettings, get_settings
 from retrain.errors import SettingsError
 from retrain.job import Job, start
@@ -24,6 +23,8 @@ def own_space(variables: Mapping[str, str]) -> str | None:
 
 def print_hashes(environ: Mapping[str, str]) -> int:
     """Read texts from the standard input, one a line, and print their hashes."""
+    from preparation.material import text_hashes  # heavy
+
     try:
         settings = get_settings(environ)
     except SettingsError as error:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from preparation.grouping import Groups
 from preparation.previous import PreviousRow
+from retrain.dataset.layout import SPLITS
 
-SPLITS = ("train", "eval", "test")
 # Of the complaints that are drawn by chance, so many are for eval, and as many for test.
 HELD_OUT = 0.25
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -162,17 +163,12 @@ class _Groups:
         self._lowest: dict[int, bytes] = {}
         for place, root in enumerate(self._roots):
             text = texts.hashes[place]
-            if text < self._lowest.get(root, b"\xff" * 17):
-                self._lowest[root] = text
-        best: dict[int, tuple[int, str]] = {}
-        for place, row in kept:
-            root, rank = self._roots[place], SPLITS.index(row.split)
-            # Of several names, that of the evaluation side; of several there, the lowest.
-            if row.group and (root not in best or (-rank, row.group) < (-best[root][0], best[root][1])):
-                best[root] = rank, row.group
-            if rank > SPLITS.index(self._splits.get(root, "train")) or root not in self._splits:
-                self._splits[root] = row.split
-        self._names = {root: name for root, (_, name) in best.items()}
+            self._lowest[root] = min(text, self._lowest.get(root, text))
+        # Of several splits and names, those of the evaluation side; of several names there, the lowest.
+        for place, row in sorted(kept, key=lambda each: (-SPLITS.index(each[1].split), each[1].group or "")):
+            self.settle(place, row.split)
+            if row.group:
+                self._names.setdefault(self._roots[place], row.group)
 
     def of(self, place: int) -> tuple[str, str]:
         """The name of the text's group, and its split; "" if no row of it has one yet."""
@@ -186,20 +182,14 @@ class _Groups:
 
 def _joined_by_name(kept: Sequence[tuple[int, PreviousRow]], roots: Sequence[int]) -> list[int]:
     """The roots, with those joined that the version before had in one group."""
-    joined = {root: root for root in set(roots)}
-
-    def find(root: int) -> int:
-        while joined[root] != root:
-            joined[root] = joined[joined[root]]
-            root = joined[root]
-        return root
-
+    groups = Groups(len(roots))
+    for place, root in enumerate(roots):
+        groups.join(place, root)
     first: dict[str, int] = {}
     for place, row in kept:
         if row.group:
-            one, other = sorted((find(first.setdefault(row.group, roots[place])), find(roots[place])))
-            joined[other] = one
-    return [find(root) for root in roots]
+            groups.join(first.setdefault(row.group, place), place)
+    return [groups.root(root) for root in roots]
 
 
 def label_counts(rows: Iterable[Row | PreviousRow], label2id: Mapping[str, int]) -> dict[str, dict[str, int]]:

@@ -111,7 +111,8 @@ class Database:
     def erased(self) -> Iterator[str | bytes | None]:
         """See Source; without the table there are none."""
         with self._explained():
-            if not self._there(self._settings.erasure_table):
+            schema, _, plain = self._settings.erasure_table.rpartition(".")
+            if plain not in self._names(schema):
                 return
             requests = self._table(self._settings.erasure_table)
         known = {each.name for each in requests.c}
@@ -165,24 +166,19 @@ class Database:
                 query, execution_options={"stream_results": True, "yield_per": ROWS_FETCHED}
             )
 
-    def _there(self, name: str) -> bool:
-        schema, _, plain = name.rpartition(".")
+    def _names(self, schema: str) -> set[str]:
+        """The tables and views that this user may see."""
         inspector = inspect(self._connection)
-        names = {*inspector.get_table_names(schema or None), *inspector.get_view_names(schema or None)}
-        return plain in names
+        return {*inspector.get_table_names(schema or None), *inspector.get_view_names(schema or None)}
 
     def _table(self, name: str) -> TableClause:
         schema, _, plain = name.rpartition(".")
-        inspector = inspect(self._connection)
-        if not self._there(name):
-            names = sorted(
-                {*inspector.get_table_names(schema or None), *inspector.get_view_names(schema or None)}
-            )
+        if plain not in (names := self._names(schema)):
             raise SourceError(
-                f"The database has no table {name} that this user may see (it has {', '.join(names[:20])}). "
-                "Name it in COMPLAINTS_TABLE or CORRECTIONS_TABLE."
+                f"The database has no table {name} that this user may see (it has "
+                f"{', '.join(sorted(names)[:20])}). Name it in COMPLAINTS_TABLE or CORRECTIONS_TABLE."
             )
-        columns = inspector.get_columns(plain, schema or None)
+        columns = inspect(self._connection).get_columns(plain, schema or None)
         return table(plain, *(column(each["name"], each["type"]) for each in columns), schema=schema or None)
 
     def _column(self, there: TableClause, name: str, *, needed: bool = True) -> Any:

@@ -35,6 +35,11 @@ class Since:
     complaints: datetime | None = None
     corrections: datetime | None = None
 
+    def includes(self, at: datetime | None, *, is_correction: bool) -> bool:
+        """Whether an entry of this time is new; one without a time is."""
+        since = self.corrections if is_correction else self.complaints
+        return since is None or at is None or at >= since
+
 
 class Source(Protocol):
     """Where complaints come from. All methods raise SourceError; what they return never changes between."""
@@ -55,10 +60,10 @@ def entries_of(record: Mapping[str, Any], settings: PreparationSettings, since: 
     found = _Record(record, settings)
     created, reviewed = found.time("created_at"), found.time("reviewed_at")
     text = found.text()
-    if _is_new(created, since.complaints):
+    if since.includes(created, is_correction=False):
         yield Entry(text, found.labels(""), created, is_correction=False)
     corrected = found.labels("correct_")
-    if any(corrected) and found.is_reviewed() and _is_new(reviewed, since.corrections):
+    if any(corrected) and found.is_reviewed() and since.includes(reviewed, is_correction=True):
         yield Entry(text, corrected, reviewed, is_correction=True, reviewer=found.word("reviewed_by"))
 
 
@@ -117,7 +122,3 @@ def check_columns(there: Sequence[str], settings: PreparationSettings) -> None:
 def in_utc(time: datetime) -> datetime:
     """A time with a zone; one without is taken for UTC."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _is_new(time: datetime | None, since: datetime | None) -> bool:
-    return since is None or time is None or time >= since

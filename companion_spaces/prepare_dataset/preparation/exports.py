@@ -6,8 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -24,19 +23,11 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class Export:
-    """Rows from a file or a URL. Each may hold a correction beside the complaint. A context manager."""
+    """Rows from a file or a URL. Each may hold a correction beside the complaint."""
 
     def __init__(self, settings: PreparationSettings) -> None:
         assert settings.source is not None
         self._settings, self._source = settings, settings.source
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def entries(self, since: Since) -> Iterator[Entry]:
         """See Source."""

@@ -4,7 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from preparation.corpus import SPLITS, Draft, Labelled, label_counts
+from preparation.corpus import Draft, Labelled, label_counts
+from retrain.dataset.layout import SPLITS
 
 # Below so many rows, F1 of a split says next to nothing.
 LEAST_ROWS = 100
@@ -12,7 +13,9 @@ MOST_CONTRADICTIONS = 0.05
 MOST_BY_ONE = 0.5
 # Fewer corrections than these are judged by nobody's share of them.
 LEAST_CORRECTIONS = 10
-_FOR_TWO_POINTS = 865  # rows: 1.96² · 0.9 · 0.1 / 0.02², for a model that is right nine times of ten
+# Half the width of the 95 % interval of a share near 0.9, on one row: a model is right nine times of ten.
+_MARGIN = 1.96 * math.sqrt(0.9 * 0.1)
+_FOR_TWO_POINTS = math.ceil((_MARGIN / 0.02) ** 2)  # rows
 _LITTLE = 1e-4  # in place of a share of 0, whose logarithm is infinite
 
 Counts = Mapping[str, Mapping[str, int]]
@@ -66,6 +69,11 @@ def refusals(
             "labels mean, and review these anew."
         )
     yield from _by_one(corrections, {i: name for name, i in label2id.items()})
+
+
+def margin(rows: int) -> float:
+    """Half the width of the 95 % interval of a share near 0.9 on so many rows."""
+    return _MARGIN / math.sqrt(rows) if rows else 1.0
 
 
 def stability_index(before: Mapping[str, float], now: Mapping[str, float]) -> float:

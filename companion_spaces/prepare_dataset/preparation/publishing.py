@@ -1,6 +1,5 @@
 """A draft as files of a version: Parquet, metadata and card. The same draft gives the same Parquet."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader
 
-from preparation.corpus import SPLITS, Draft, Row, label_counts
+from preparation.corpus import Draft, Row, label_counts
+from preparation.gates import margin
 from preparation.grouping import SIMILARITY
 from preparation.previous import Previous
 from preparation.texts import StoredTexts
+from retrain.dataset.layout import SPLITS
 
 ROWS_WRITTEN = 10_000
 HISTORY_KEPT = 50
@@ -25,7 +26,6 @@ _TEMPLATES = Environment(  # noqa: S701  Markdown, in which nothing is escaped a
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_TEMPLATES.filters["listed"] = lambda counts: listed(counts)
 OWN_BEGINS = "<!-- What you write below this line is kept. -->"
 SCHEMA = pa.schema(
     [
@@ -131,12 +131,10 @@ def own_part(earlier_card: str) -> str:
     return re.sub(r"\A---\n.*?\n---\n", "", earlier_card, flags=re.DOTALL).strip()
 
 
-def margin(rows: int) -> float:
-    """Half the width of the 95 % interval of a share near 0.9 on so many rows."""
-    return 1.96 * math.sqrt(0.9 * 0.1 / rows) if rows else 1.0
-
-
 def listed(counts: Mapping[str, int]) -> str:
     """Counts in words, the largest first."""
     in_order = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
     return ", ".join(f"{count} {name}" for name, count in in_order if count) or "nothing"
+
+
+_TEMPLATES.filters["listed"] = listed

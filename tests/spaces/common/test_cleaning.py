@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.cleaning import clean
+from retrain.dataset.texts import normalise
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,7 @@ def test_what_is_no_word_leaves_and_what_is_one_stays(text: str, expected: str) 
     assert clean(text) == expected
 
 
+FILLERS = (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10))
 PIECES = st.sampled_from(
     ["<", ">", "&", "lt;", "&lt;", "&#60;", "b", "script", "</", "/", "http://", "www.", "[URL]", "\u200d",
      "\u200b", "क", "्", "ष", "\u0301", "e", " ", "\n", "\x00", "!--", "-->", ";", "&#8203;", "\u1160", "가"]
@@ -56,3 +58,10 @@ def test_a_text_of_many_tags_that_never_end_is_cleaned_in_time() -> None:
     assert clean("<a " * 50_000).startswith("<a <a")
     assert clean("<script>" * 20_000) == ""
     assert clean("<!--" * 50_000).startswith("<!--")
+
+
+def test_what_is_not_seen_is_what_equal_texts_may_differ_by() -> None:
+    """Two texts that are equal to the data set's keys differ in nothing that cleaning leaves to be seen."""
+    named = (chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cf", "Cc"))
+    unseen = [c for c in (*named, *map(chr, FILLERS)) if not c.isspace()]
+    assert [c for c in unseen if clean(f"a{c}b") != "ab" or normalise(f"a{c}b") != "ab"] == []

@@ -39,8 +39,7 @@ COLUMNS = list(ROWS[1])
 
 
 def read(source: object, **settings: str) -> list[Entry]:
-    with Export(settings_for(SOURCE=str(source), **settings)) as export:
-        return list(export.entries(Since()))
+    return list(Export(settings_for(SOURCE=str(source), **settings)).entries(Since()))
 
 
 def written(folder: Path, kind: str) -> Path:
@@ -148,8 +147,7 @@ def test_an_export_is_read_page_by_page_with_its_token(city: City) -> None:
 
 def test_an_export_is_asked_for_what_is_new(city: City) -> None:
     city.answers["/export?since=2026-11-02T00%3A00%3A00%2B00%3A00"] = 200, lines(ROWS[0]), {}
-    with Export(settings_for(SOURCE=city.url)) as export:
-        assert list(export.entries(Since(MONDAY, MONDAY))) == EXPECTED[:1]
+    assert list(Export(settings_for(SOURCE=city.url)).entries(Since(MONDAY, MONDAY))) == EXPECTED[:1]
 
 
 @pytest.mark.parametrize("elsewhere", ["http://127.0.0.1:1/export", "/export"])
