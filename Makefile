@@ -13,7 +13,7 @@ CONSTRAINTS := sed -n 's/^\([a-z0-9].*==.*\) \\$$/\1/p' requirements-cuda.lock
 COMPILE = $(BIN)/uv pip compile requirements.txt --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 
-.PHONY: help rehearsal test test-unit lint bench image image-check lock audit sbom licenses clean
+.PHONY: help rehearsal test test-unit lint catalogue bench image image-check lock audit sbom licenses clean
 
 # The first target is what a bare `make` runs.
 help:  ## list the targets
@@ -35,6 +35,14 @@ lint: $(VENV)/installed  ## check formatting, lint, types, imports, Dockerfiles 
 	PYTHONPATH=$(VENV)/trunk $(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile companion_spaces/*/Dockerfile
 	$(BIN)/actionlint
+
+catalogue: $(VENV)/installed  ## collect the sentences of page, report and message, and compile their translations
+	$(BIN)/pybabel -q extract -F pyproject.toml -k N_ -o $(VENV)/retrain.pot --no-location --sort-output \
+		--project grievance-retrain --copyright-holder "" \
+		retrain train_model.py model_pipeline.py companion_spaces/prepare_dataset
+	$(BIN)/pybabel -q update -i $(VENV)/retrain.pot -d retrain/locale -D retrain --no-fuzzy-matching --ignore-obsolete \
+		--ignore-pot-creation-date --no-wrap
+	$(BIN)/pybabel -q compile -d retrain/locale -D retrain
 
 bench: $(VENV)/installed  ## measure training against the plain recipe (CHECKPOINT=folder DATA=file.csv, or a tiny model)
 	$(BIN)/python -m benchmarks.training speed $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(DATA),--data $(DATA))

@@ -86,6 +86,7 @@ _AROUND_THE_RUN = {
     "STALL_MINUTES",
     "SKIP_UNCHANGED",
     "REPORT_TEXTS",
+    "REPORT_LANGUAGE",
     "RETRAIN_SPACE_ID",
     "WANDB_PROJECT_NAME",
 }
@@ -334,6 +335,9 @@ class RunSettings(Settings):
         30, gt=0, description="minutes without a sign of life after which a run is ended"
     )
     notify_urls: SecretStr | None = Field(None, description="where summaries go, as apprise's URLs")
+    report_language: Literal["en", "ne"] = Field(
+        "en", description="of page, report and message: English or Nepali"
+    )
     run_dir: Path = Field(Path("runs"), description="a folder for each run is made below it")
     port: int = Field(7860, ge=1, le=65535, description="where the page is served")
 

@@ -26,6 +26,8 @@ from retrain.commands import label_settings
 from retrain.errors import CheckpointError, DatasetError, RetrainError, SettingsError
 from retrain.journal import Journal
 from retrain.lifecycle.status_page import serve
+from retrain.run_record import RunRecord
+from retrain.words import in_words
 
 from .world import (
     INFERENCE_SPACE,
@@ -228,14 +230,16 @@ def show(world: World, record: dict[str, Any], seconds: float) -> None:
     release = record.get("release") or {}
     table = Table(title="\nThe run", show_header=False, title_justify="left")
     table.add_row("verdict", f"[bold]{record['outcome']}[/]")
-    for reason in record["reasons"]:
+    words = in_words(RunRecord.parse(record) or RunRecord())
+    for reason in words.reasons:
         table.add_row("", reason)
     if verdict.get("delta") is not None:
         new = f"{verdict['f1_macro_candidate']:.4f} on {verdict['rows_compared']} rows"
         table.add_row("macro F1, new model", new)
         table.add_row("macro F1, live model", f"{verdict['f1_macro_live']:.4f} on the same rows")
-        low, high = verdict["interval"]
-        table.add_row("gain", f"{verdict['delta']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
+        table.add_row("gain", f"{verdict['delta']:+.4f}")
+    for place, sentence in enumerate(words.how_sure):
+        table.add_row("" if place else "how sure is this?", sentence)
     table.add_row("version", release.get("version_tag", "none published"))
     tags = [tag.name for tag in world.api.list_repo_refs(MODEL).tags]
     versions = sorted(tag for tag in tags if tag.startswith("v2"))

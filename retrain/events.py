@@ -25,12 +25,16 @@ from retrain.records import (
 
 @dataclass(frozen=True)
 class Started:
-    """A run began, with these settings (no secret is among them); job: what it is, unless it retrains."""
+    """A run began, with these settings (no secret is among them).
+
+    job: what it is, unless it retrains; planned: its stages, if it comes to them all.
+    """
 
     folder: str
     label: str | None = None
     settings: Mapping[str, Any] | None = None
     job: str | None = None
+    planned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,7 +227,11 @@ def event_fields(event: Any) -> dict[str, Any]:
         return dict(event.values)
     values = asdict(event)
     if isinstance(event, Started | Progress):  # most have few of them
-        return {name: value for name, value in values.items() if value is not None and value is not False}
+        return {
+            name: value
+            for name, value in values.items()
+            if not (value is None or value is False or value == ())
+        }
     if isinstance(event, Resumed):
         return {"step": event.step, "from": event.run}  # Python can't name a field "from"
     return values

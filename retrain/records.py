@@ -5,45 +5,77 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from retrain.language import N_
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run can end: its exit code, its meaning, and what to do where the reasons do not say it."""
+    """How a run can end: its exit code; for people its name, what it means, and what somebody has to do."""
 
     exit_code: int
+    name: str
     meaning: str
-    what_to_do: str = ""
+    what_to_do: str
 
+
+_NOTHING = N_("Nothing needs to be done.")
 
 OUTCOMES = {
-    "accepted": Outcome(0, "The new model serves now.", "Nothing needs to be done."),
+    "accepted": Outcome(0, N_("Accepted"), N_("The new model serves now."), _NOTHING),
     "rejected": Outcome(
         0,
-        "Nothing changes: the new model is not good enough to be released.",
-        "Nothing needs to be done. More corrected grievances give the next run more to learn from.",
+        N_("Rejected"),
+        N_("Nothing changes: the new model is not good enough to be released."),
+        N_("Nothing needs to be done. More corrected grievances give the next run more to learn from."),
     ),
     "unchanged": Outcome(
         0,
-        "Nothing was done: too little has changed since the last time.",
-        "Nothing needs to be done. A retrain trains all the same with SKIP_UNCHANGED=false.",
+        N_("Unchanged"),
+        N_("Nothing was done: too little has changed since the last time."),
+        N_("Nothing needs to be done. A retrain trains all the same with SKIP_UNCHANGED=false."),
     ),
-    "inconclusive": Outcome(1, "Nothing was published: there is no comparison that holds."),
-    "published": Outcome(0, "A new version of the data set is on the Hub.", "Nothing needs to be done."),
-    "withheld": Outcome(1, "Nothing was published: the new version of the data set did not pass its checks."),
+    "inconclusive": Outcome(
+        1,
+        N_("Inconclusive"),
+        N_("Nothing was published: there is no comparison that holds."),
+        N_("Citizens are served as before. Ask the engineer to do what is said above, then restart the run."),
+    ),
+    "published": Outcome(0, N_("Published"), N_("A new version of the data set is on the Hub."), _NOTHING),
+    "withheld": Outcome(
+        1,
+        N_("Withheld"),
+        N_("Nothing was published: the new version of the data set did not pass its checks."),
+        N_("Look at the corrections that are named above; what is put right is taken up by the next run."),
+    ),
     "rolled_back": Outcome(
         1,
-        "The new model did not come up; the previous version serves again.",
-        "Look at the log of the inference Space: it says why the new version did not come up there.",
+        N_("Rolled back"),
+        N_("The new model did not come up; the previous version serves again."),
+        N_("Look at the log of the inference Space: it says why the new version did not come up there."),
     ),
-    "failed": Outcome(1, "The run failed."),
-    "bad_settings": Outcome(2, "The settings can't be used; nothing was started."),
+    "failed": Outcome(
+        1,
+        N_("Failed"),
+        N_("The run failed."),
+        N_("Ask the engineer to put right what is said above, then restart the run."),
+    ),
+    "bad_settings": Outcome(
+        2,
+        N_("Bad settings"),
+        N_("The settings can't be used; nothing was started."),
+        N_("Correct what is named above in the settings of the Space, then restart it."),
+    ),
     "bug": Outcome(
-        3, "The run ended in an error of the program.", "Report it with output.log: it holds the traceback."
+        3,
+        N_("Bug"),
+        N_("The run ended in an error of the program."),
+        N_("Report it with output.log: it holds the traceback."),
     ),
     "interrupted": Outcome(
         130,  # 128 + the signal's number, in the supervisor
-        "The run was interrupted.",
-        "Restart it. It goes on from its last checkpoint where RUN_DIR outlives the container.",
+        N_("Interrupted"),
+        N_("The run was interrupted."),
+        N_("Restart it. It goes on from its last checkpoint where RUN_DIR outlives the container."),
     ),
 }
 # With these a run has reached its end. After any other a restart resumes what can be resumed.
@@ -212,6 +244,17 @@ class Version:
 
 
 @dataclass(frozen=True)
+class RowCounts:
+    """On the compared rows: how many each model got right, only one of them did, and both answered alike."""
+
+    right_candidate: int
+    right_live: int
+    only_candidate_right: int
+    only_live_right: int
+    answered_alike: int
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the gate decided, from which figures. F1 and its difference are on the compared rows only.
 
@@ -232,6 +275,8 @@ class Verdict:
     interval: tuple[float, float] | None = None
     probability_of_gain: float | None = None
     mcnemar_p: float | None = None
+    counts: RowCounts | None = None
+    threshold: float | None = None
     served: Version | None = None
     warnings: tuple[str, ...] = ()
 
@@ -290,7 +335,8 @@ class Health:
     """What many runs show together: shares in 0..1, None if there are no runs to judge by.
 
     success_rate: runs that came to a verdict; acceptance_rate: of those, the ones that were released;
-    training_minutes: the median; f1_macro, in_production: (time, value), oldest first.
+    training_minutes: the median; f1_macro: (time, value), and in_production: (time, version) of those that
+    have served, oldest first.
     """
 
     runs: int

@@ -62,6 +62,7 @@ class RunRecord:
     label: str | None = None
     settings: Mapping[str, Any] | None = None
     job: str | None = None
+    planned: tuple[str, ...] = ()
     started_at: str | None = None
     finished_at: str | None = None
     environment: Environment | None = None
@@ -96,7 +97,8 @@ class RunRecord:
             if is_dataclass(value):
                 record[name] = event_fields(value)
             else:
-                record[name] = [asdict(each) for each in value] if isinstance(value, tuple) else value
+                is_list = isinstance(value, tuple)
+                record[name] = [_plain(each) for each in value] if is_list else value
         return record
 
     @classmethod
@@ -113,13 +115,17 @@ class RunRecord:
                 found[name] = tuple(part for part in parts if part is not None)
             elif name in _WORDS:
                 found[name] = value if isinstance(value, str) else None
-            elif name == "reasons":
+            elif name in ("reasons", "planned"):
                 found[name] = tuple(map(str, value)) if isinstance(value, list) else ()
             elif name == "settings":
                 found[name] = value if isinstance(value, dict) else None
             else:
                 found[name] = parse_event(EVENTS[name], value)
         return cls(**found)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str) else asdict(value)
 
 
 _WORDS = ("outcome", "folder", "label", "job", "started_at", "finished_at")

@@ -20,7 +20,7 @@ from retrain.evaluation.paired_statistics import (
     kappa,
     mcnemar_exact,
 )
-from retrain.records import Comparison, GateRules, RuleResult, Scores, Verdict
+from retrain.records import Comparison, GateRules, RowCounts, RuleResult, Scores, Verdict
 
 # With fewer rows of a class its recall means little: at 20, one row is 5 points.
 ROWS_TO_TELL_RECALL = 20
@@ -40,8 +40,7 @@ class Evidence(NamedTuple):
     interval: tuple[float, float]
     probability_of_gain: float
     mcnemar_p: float
-    only_candidate_right: int
-    only_live_right: int
+    row_counts: RowCounts
     confusion_candidate: Counts
     recalls_candidate: Sequence[float]
     recalls_live: Sequence[float]
@@ -89,6 +88,8 @@ def decide(comparison: Comparison, rules: GateRules) -> Verdict:
         interval=evidence.interval,
         probability_of_gain=evidence.probability_of_gain,
         mcnemar_p=evidence.mcnemar_p,
+        counts=evidence.row_counts,
+        threshold=rules.threshold,
     )
 
 
@@ -155,8 +156,13 @@ def weigh(counts: Counts, rules: GateRules) -> Evidence:
         interval=(float(low), float(high)),
         probability_of_gain=float((deltas > rules.threshold).mean()),
         mcnemar_p=mcnemar_exact(only_candidate, only_live),
-        only_candidate_right=only_candidate,
-        only_live_right=only_live,
+        row_counts=RowCounts(
+            right_candidate=int(np.trace(counts.sum(axis=2))),
+            right_live=int(np.trace(counts.sum(axis=1))),
+            only_candidate_right=only_candidate,
+            only_live_right=only_live,
+            answered_alike=int(np.trace(counts, axis1=1, axis2=2).sum()),
+        ),
         confusion_candidate=counts.sum(axis=2),
         recalls_candidate=(np.diagonal(counts.sum(axis=2)) / np.maximum(class_rows, 1)).tolist(),
         recalls_live=(np.diagonal(counts.sum(axis=1)) / np.maximum(class_rows, 1)).tolist(),
@@ -282,11 +288,12 @@ def _in_plain_words(evidence: Evidence, rules: GateRules) -> tuple[str, str]:
     low, high = evidence.interval
     # Rounded down: 99.7 is not "100 of 100".
     times = int(evidence.probability_of_gain * 100)
-    only_one = evidence.only_candidate_right + evidence.only_live_right
+    rows = evidence.row_counts
+    only_one = rows.only_candidate_right + rows.only_live_right
     p = "p < 0.001" if evidence.mcnemar_p < 0.001 else f"p = {evidence.mcnemar_p:.3f}"
     return (
         f"In {times} of 100 resamplings of these rows the new model is better by more than the threshold "
         f"(95 % interval of the gain: {low:+.4f} to {high:+.4f}).",
-        f"On {only_one} rows just one of the two is right: the new model on {evidence.only_candidate_right}, "
-        f"the live one on {evidence.only_live_right} (McNemar's exact test: {p}).",
+        f"On {only_one} rows just one of the two is right: the new model on {rows.only_candidate_right}, "
+        f"the live one on {rows.only_live_right} (McNemar's exact test: {p}).",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from retrain.errors import NotTriedError, ReleaseError, RetrainError, RolledBackError, RolloutError
 from retrain.events import Progress, Restored, Stage
 from retrain.journal import Journal
+from retrain.language import N_
 from retrain.records import Release, Version
 from retrain.release.inference_space import InferenceSpace
 from retrain.release.rollout import ANY_ANSWER, Canary, roll_out
@@ -55,7 +56,7 @@ class Deployment:
             if previous is None:
                 raise RolloutError(f"{error} There is no version before it to go back to.") from error
             self.repo.mark("given-up-", release.version_tag, release.revision)
-            journal.write(Stage("roll back"))
+            journal.write(Stage(N_("roll back")))
             newest = self.repo.newest()
             if newest and newest.tag != release.version_tag:
                 raise RolloutError(

@@ -1,9 +1,11 @@
-"""The run in a few plain lines, for the log and for people. A pure function of the run's record."""
+"""The run in a few plain lines: for people, and with what an engineer needs for the log. Pure functions."""
 
 from collections.abc import Iterator, Mapping
 
-from retrain.records import FINISHED, OUTCOMES, PreparedDataset
+from retrain.language import catalogue
+from retrain.records import FINISHED, PreparedDataset
 from retrain.run_record import RunRecord
+from retrain.words import in_words
 
 TITLE_LENGTH = 63  # W&B takes no longer one
 
@@ -15,54 +17,70 @@ def is_good(record: RunRecord) -> bool:
 
 def title(record: RunRecord) -> str:
     """The subject of a message about the run, under 64 characters."""
-    label, outcome = record.label or "model", record.outcome or "unfinished"
+    words = in_words(record)
+    _ = catalogue(words.language).gettext
     if record.pause_failed:
-        return f"NOT PAUSED, still billed: {record.pause_failed.space_id}"[:TITLE_LENGTH]
-    if outcome == "accepted" and record.release and record.test_scores:
-        f1_macro = record.test_scores.f1_macro
-        return f"New {label} model {record.release.version_tag} serves, F1 {f1_macro:.3f}"[:TITLE_LENGTH]
-    what = record.job or f"Retraining the {label} model"
-    return f"{what}: {outcome.replace('_', ' ')}"[:TITLE_LENGTH]
+        said = _("NOT PAUSED, still billed: {space}").format(space=record.pause_failed.space_id)
+    elif record.outcome == "accepted" and record.release and record.test_scores:
+        said = _("New {label} model {version} serves, F1 {f1:.3f}").format(
+            label=record.label, version=record.release.version_tag, f1=record.test_scores.f1_macro
+        )
+    else:
+        said = f"{words.title}: {words.outcome.lower()}"
+    return said[:TITLE_LENGTH]
 
 
-def summary(record: RunRecord) -> str:
-    """What happened, why, the figures and where to look."""
-    outcome = record.outcome or "unfinished"
-    known = OUTCOMES.get(outcome)
-    lines = [f"{outcome.upper()}: {known.meaning if known else 'The run has not ended.'}"]
-    lines += [f"  {reason}" for reason in record.reasons]
-    if known and known.what_to_do:
-        lines.append(f"  {known.what_to_do}")
+def message(record: RunRecord) -> str:
+    """What people are sent: what happened, why, what to do, and where to look."""
+    words = in_words(record)
+    _ = catalogue(words.language).gettext
+    lines = [f"{words.outcome.upper()}: {words.headline}", *words.reasons]
+    if words.what_to_do:
+        lines.append(_("What to do: {advice}").format(advice=words.what_to_do))
     if failed := record.pause_failed:
         lines.append(
-            f"  {failed.space_id} IS NOT PAUSED AND STILL BILLED. Pause it by hand in its settings. "
-            f"{failed.message}"
+            _("{space} IS NOT PAUSED AND STILL BILLED. Pause it by hand in its settings. {cause}").format(
+                space=failed.space_id, cause=failed.message
+            )
         )
     for each in record.prepared:
         lines += _prepared(each)
+    verdict = record.verdict
+    if verdict and verdict.delta is not None and record.outcome not in FINISHED:
+        lines.append(_("The comparison before: {reason}").format(reason=verdict.reasons[0]))
+    lines += [_("Warning: {warning}").format(warning=warning.message) for warning in record.warnings]
+    if words.how_sure:
+        lines += [_("How sure is this?"), *(f"  {sentence}" for sentence in words.how_sure)]
+    if record.release:
+        version = record.release
+        lines.append(_("Released: {version}, {url}").format(version=version.version_tag, url=version.url))
+    if record.restored:
+        version = record.restored
+        lines.append(_("Restored: {version}, {url}").format(version=version.version_tag, url=version.url))
+    if record.kept:
+        lines.append(_("Report: {url}").format(url=record.kept.url))
+    if record.tracking and record.tracking.url:
+        lines.append(f"Weights & Biases: {record.tracking.url}")
+    return "\n  ".join(lines)
+
+
+def summary(record: RunRecord) -> str:
+    """The message, and what is for the log: data set, figures and the places on this machine."""
+    lines = [message(record)]
     if dataset := record.dataset:
         tag = f" ({dataset.version_tag})" if dataset.version_tag else ""
         sizes = ", ".join(f"{name} {size}" for name, size in dataset.split_sizes.items())
-        lines.append(f"  Data set: {dataset.repo_id} at {dataset.revision[:12]}{tag}; rows: {sizes}")
+        lines.append(f"Data set: {dataset.repo_id} at {dataset.revision[:12]}{tag}; rows: {sizes}")
         if removed := sum(dataset.removed_from_train.values()):
-            lines.append(f"  {removed} training rows were left out: their texts stand in eval or test")
+            lines.append(f"{removed} training rows were left out: their texts stand in eval or test")
     if scores := record.test_scores:
         figures = f"macro F1 {scores.f1_macro:.4f}, accuracy {scores.accuracy:.4f}"
-        lines.append(f"  New model on the whole test set: {figures} ({scores.rows} rows)")
-    verdict = record.verdict
-    if verdict and verdict.delta is not None and outcome not in ("accepted", "rejected"):
-        lines.append(f"  The comparison before: {verdict.reasons[0]}")
-    for version, what in ((record.release, "Released"), (record.restored, "Restored")):
-        if version:
-            lines.append(f"  {what}: {version.version_tag}, {version.url}")
-    lines += [f"  Warning: {warning.message}" for warning in record.warnings]
-    if record.kept:
-        lines.append(f"  Report and record: {record.kept.url}")
-    if record.tracking:
-        lines.append(f"  W&B: {record.tracking.url or 'offline, ' + record.tracking.folder}")
+        lines.append(f"New model on the whole test set: {figures} ({scores.rows} rows)")
+    if record.tracking and not record.tracking.url:
+        lines.append(f"W&B: offline, {record.tracking.folder}")
     if record.folder:
-        lines.append(f"  Everything about this run: {record.folder}")
-    return "\n".join(lines)
+        lines.append(f"Everything about this run: {record.folder}")
+    return "\n  ".join(lines)
 
 
 def _prepared(made: PreparedDataset) -> Iterator[str]:
@@ -70,14 +88,14 @@ def _prepared(made: PreparedDataset) -> Iterator[str]:
     if not made.split_sizes:
         return
     sizes = ", ".join(f"{name} {made.split_sizes.get(name, 0)}" for name in ("train", "eval", "test"))
-    yield f"  {made.label}: {sizes} rows in {made.groups} groups of nearly equal texts"
+    yield f"{made.label}: {sizes} rows in {made.groups} groups of nearly equal texts"
     changes = [f"{made.added} new", f"{made.corrected} corrected", *_counted(made.withdrawn)]
-    yield f"    {', '.join(changes)}"
+    yield f"  {', '.join(changes)}"
     for what, counts in (("masked", made.masked), ("left out", made.left_out)):
         if counts:
-            yield f"    {what}: {', '.join(_counted(counts))}"
+            yield f"  {what}: {', '.join(_counted(counts))}"
     if made.url:
-        yield f"    {made.url}"
+        yield f"  {made.url}"
 
 
 def _counted(counts: Mapping[str, int]) -> list[str]:

@@ -20,7 +20,7 @@ from retrain.events import Entry, Progress, Validation
 from retrain.journal import Journal
 from retrain.records import OUTCOMES, DatasetInfo, Scores, Verdict
 from retrain.redaction import Redactor, masked, set_up_logging
-from retrain.reporting.summary import is_good, summary, title
+from retrain.reporting.summary import is_good, message, title
 from retrain.run_record import RunRecord
 
 FINISH_TIMEOUT = 60.0
@@ -64,11 +64,9 @@ class Tracker:
         self.notified = False
         self.warning: str | None = None
         online = False
-        if not api_key:
-            self.warning = "WANDB_API_KEY is not set: tracked offline"
-        elif not _answers(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")):
+        if api_key and not _answers(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")):
             self.warning = "W&B can't be reached: tracked offline"
-        else:
+        elif api_key:
             online = True
         modes: list[Literal["online", "offline"]] = ["online", "offline"] if online else ["offline"]
         for mode in modes:
@@ -144,7 +142,7 @@ class Tracker:
         """Send the summary as an alert and close the run, within a time."""
         outcome = record.outcome or "bug"
         level = "INFO" if is_good(record) else "ERROR"
-        self.run.alert(title=title(record), text=summary(record), level=level)
+        self.run.alert(title=title(record), text=message(record), level=level)
         self.run.summary["outcome"] = outcome
         self.run.finish(exit_code=OUTCOMES[outcome].exit_code)
         self.notified = True

@@ -46,7 +46,11 @@ TIME, HEAD, TAG = "2026-01-01T00:00:00.000+00:00", "a" * 40, "v20260101_000000"
 # An event of each kind with all that it can hold.
 EXAMPLES: list[Any] = [
     Started(
-        "runs/x", "urgency", {"SEED": 42, "FOCAL_ALPHA": [0.1, 0.9], "LABELS": None}, "Preparing data sets"
+        "runs/x",
+        "urgency",
+        {"SEED": 42, "FOCAL_ALPHA": [0.1, 0.9], "LABELS": None},
+        "Preparing data sets",
+        ("load data", "train"),
     ),
     Environment({"python": "3.11.9", "cpus": 2}),
     Inputs({"HUB_MODEL_ID": "city/model", "dataset": HEAD}),

@@ -216,6 +216,7 @@ def test_a_record_of_the_version_before_is_read_whole() -> None:
     assert record is not None
     later = {  # what that version did not record
         "training": {"best_loss": None, "epochs": None},
+        "verdict": {"counts": None, "threshold": None},
         "dataset": {"contradictory_texts": 0, "contradictory_rows": {}, "read_as": {}},
     }
     assert json.loads(json.dumps(record.as_json())) == before | {

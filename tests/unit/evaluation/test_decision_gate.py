@@ -19,7 +19,7 @@ from retrain.evaluation.decision_gate import (
 )
 from retrain.evaluation.paired_statistics import bootstrap_deltas, joint_counts
 from retrain.evaluation.scores import compute_scores
-from retrain.records import Comparison, GateRules, Verdict
+from retrain.records import Comparison, GateRules, RowCounts, Verdict
 from tests.unit.evaluation.conftest import BETTER, LABELS, WORSE, noisy, rows_of
 
 
@@ -267,7 +267,8 @@ def test_recalls_and_rows_are_of_each_class_and_each_model() -> None:
     assert evidence.class_rows == [150, 75, 75]
     assert evidence.recalls_candidate == pytest.approx([148 / 150, 74 / 75, 1.0])
     assert evidence.recalls_live == [1.0, 0.0, 0.0]
-    assert (evidence.only_candidate_right, evidence.only_live_right) == (149, 2)
+    alike = sum(one == other for one, other in zip(candidate, live, strict=True))
+    assert evidence.row_counts == RowCounts(297, 150, 149, 2, alike)
     assert evidence.delta == evidence.f1_candidate - evidence.f1_live
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from retrain.events import Archived, PauseFailed, Restored, Tracking, Warned
 from retrain.records import OUTCOMES, DatasetInfo, PreparedDataset, Release, Scores, Verdict
-from retrain.reporting.summary import is_good, summary, title
+from retrain.reporting.summary import is_good, message, summary, title
 from retrain.run_record import RunRecord
 
 
@@ -50,8 +50,8 @@ def test_an_unfinished_run_is_not_good() -> None:
     [
         (record_of("failed"), "Retraining the urgency model: failed"),
         (record_of("rolled_back"), "Retraining the urgency model: rolled back"),
-        (record_of(None), "Retraining the urgency model: unfinished"),
-        (RunRecord("failed"), "Retraining the model model: failed"),
+        (record_of(None), "Retraining the urgency model: under way"),
+        (RunRecord("failed"), "Retraining: failed"),
         (
             record_of("accepted", release=RELEASE, test_scores=SCORES),
             "New urgency model v1 serves, F1 0.812",
@@ -78,13 +78,13 @@ def test_every_reason_and_every_warning_is_shown() -> None:
         "REJECTED: Nothing changes: the new model is not good enough to be released.",
         "  one",
         "  two",
-        "  Nothing needs to be done. More corrected grievances give the next run more to learn from.",
+        f"  What to do: {OUTCOMES['rejected'].what_to_do}",
     ]
     assert shown[-2:] == ["  Warning: a", "  Warning: b"]
 
 
 def test_a_run_that_has_not_ended_says_so() -> None:
-    assert lines(record_of(None)) == ["UNFINISHED: The run has not ended."]
+    assert lines(record_of(None)) == ["UNDER WAY: The run is under way."]
 
 
 def test_a_space_that_is_still_billed_is_named_with_what_to_do() -> None:
@@ -121,7 +121,7 @@ def test_figures_and_addresses_are_shown() -> None:
         "  New model on the whole test set: macro F1 0.8124, accuracy 0.9000 (60 rows)",
         "  Released: v1, http://hub/v1",
         "  Restored: v2, http://hub/v2",
-        "  Report and record: http://hub/runs",
+        "  Report: http://hub/runs",
         "  W&B: offline, runs/x/wandb",
         "  Everything about this run: runs/x",
     ):
@@ -160,3 +160,20 @@ def test_a_preparation_says_what_became_of_each_data_set() -> None:
     assert "masked: 4 phone" in said
     assert "left out: 1 no text" in said
     assert "http://hub/v1" in said
+
+
+def test_a_message_ends_with_what_its_reader_can_open_and_names_no_place_in_a_container() -> None:
+    said = message(
+        record_of(
+            "failed", "why", kept=Archived("http://hub/runs"), tracking=Tracking(None, "w"), folder="/runs/x"
+        )
+    )
+    assert said.endswith("Report: http://hub/runs")
+    assert "/runs/x" not in said
+    assert "What to do: Ask the engineer" in said
+
+
+def test_a_message_is_sent_in_the_language_that_is_asked_for() -> None:
+    record = record_of("rejected", "why", settings={"REPORT_LANGUAGE": "ne"})
+    assert message(record).startswith("अस्वीकृत: केही फेरिएन")
+    assert title(record) == "urgency मोडेलको पुनः तालिम: अस्वीकृत"
