@@ -15,6 +15,7 @@ from configs import BaseConfig, get_config, in_both_roles
 from retrain.events import Archived
 from retrain.job import Job, Steps, run, start
 from retrain.journal import Journal
+from retrain.language import N_
 from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def run_apart(journal: Journal, environ: Mapping[str, str], module: str, *argume
 
 
 def archive(runs: "RunArchive", journal: Journal) -> None:
-    """Put run.json and report.html where they outlive this container."""
+    """Put record and report where they outlive this container."""
     journal.write(Archived(runs.add(journal.folder)))
 
 
@@ -79,7 +80,16 @@ def finish_tracking(journal: Journal, environ: Mapping[str, str], record: RunRec
         run_apart(journal, environ, "retrain.reporting.tracking")
 
 
-RETRAIN = Job(TRAINING, BaseConfig, get_config, own_space, at_the_end)
+STAGES = (
+    N_("load data"),
+    N_("load checkpoint"),
+    N_("train"),
+    N_("evaluate"),
+    N_("compare"),
+    N_("release"),
+    N_("roll out"),
+)
+RETRAIN = Job(TRAINING, BaseConfig, get_config, own_space, at_the_end, stages=STAGES)
 
 if __name__ == "__main__":
     sys.exit(start(RETRAIN))

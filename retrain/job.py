@@ -26,7 +26,7 @@ from retrain.journal import Journal
 from retrain.library_variables import take_out_unusable
 from retrain.records import OUTCOMES
 from retrain.redaction import Redactor, set_up_logging
-from retrain.reporting.summary import is_good, summary, title
+from retrain.reporting.summary import is_good, message, summary, title
 from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Job(Generic[Config]):
 
     command: the process that does the work, to which the run's folder is added; settings: their class; read:
     makes them of the environment; own_space: the Space to pause, from clean variables; at_the_end: its own
-    steps there; name: what it is called in titles, unless it retrains.
+    steps there; name: what it is called in titles, unless it retrains; stages: those that it usually has.
     """
 
     command: Sequence[str]
@@ -60,6 +60,7 @@ class Job(Generic[Config]):
     own_space: Callable[[Mapping[str, str]], str | None]
     at_the_end: Callable[[Journal, Config, Mapping[str, str], "HfApi"], Steps] = lambda *_: Steps({}, {})
     name: str | None = None
+    stages: tuple[str, ...] = ()
 
 
 def start(job: Job[Any]) -> int:
@@ -93,11 +94,11 @@ def run(job: Job[Any], environ: Mapping[str, str], warnings: Sequence[str] = ())
     from retrain.lifecycle.supervisor import Limits, run_child
     from retrain.processes import interruptible
 
-    signum = 0
+    signum, show = 0, lambda: False
     try:
         with interruptible():
-            serve(listener, journal)
-            begin(journal, config, environ, job.name)
+            show = serve(listener, journal).show_to_all
+            begin(job, journal, config, environ)
             for warning in warnings:
                 journal.warn(warning)
             check_cache(environ)
@@ -112,7 +113,7 @@ def run(job: Job[Any], environ: Mapping[str, str], warnings: Sequence[str] = ())
     except Exception as error:  # whatever it is, the Space is paused
         logger.exception("A bug ended the supervision of the run")
         journal.write(Ended("bug", (bug_reason(error),)))
-    outcome = end(job, journal, config, environ, interrupted=bool(signum))
+    outcome = end(job, journal, config, environ, show, interrupted=bool(signum))
     return 128 + signum if outcome == "interrupted" else OUTCOMES[outcome].exit_code
 
 
@@ -129,10 +130,10 @@ def new_journal(run_dir: Path, what: str, redact: Redactor) -> Journal:
         raise SettingsError(f"RUN_DIR={run_dir} can't be written ({error.strerror}).") from error
 
 
-def begin(journal: Journal, config: RunSettings, environ: Mapping[str, str], name: str | None = None) -> None:
+def begin(job: Job[Any], journal: Journal, config: RunSettings, environ: Mapping[str, str]) -> None:
     """Record and log what the run starts with."""
     settings = config.public_values()
-    journal.write(Started(str(journal.folder), config.what, settings, name))
+    journal.write(Started(str(journal.folder), config.what, settings, job.name, job.stages))
     for name, value in settings.items():
         source = "environment" if name in environ else "default"
         logger.info("%s = %s (%s)", name, value, source)
@@ -149,7 +150,13 @@ def begin(journal: Journal, config: RunSettings, environ: Mapping[str, str], nam
 
 
 def end(
-    job: Job[Any], journal: Journal, config: RunSettings, environ: Mapping[str, str], *, interrupted: bool
+    job: Job[Any],
+    journal: Journal,
+    config: RunSettings,
+    environ: Mapping[str, str],
+    show: Callable[[], object],
+    *,
+    interrupted: bool,
 ) -> str:
     """Keep the report, notify people, pause the Space; returns the outcome."""
     from retrain.hub.client import connect
@@ -166,6 +173,7 @@ def end(
             **steps.send,
         },
         say=partial(print_summary, journal.redact),
+        show=show,
         space=Space(api, space_id) if space_id else None,
         inside=is_inside(space_id, environ),
     ).finish(interrupted=interrupted)
@@ -214,13 +222,13 @@ def is_inside(space_id: str | None, environ: Mapping[str, str]) -> bool:
 
 
 def notify_people(urls: Sequence[str], journal: Journal, record: RunRecord) -> None:
-    """Send the summary to everybody who is to know."""
+    """Send the message to everybody who is to know."""
     if not urls:
         return
     from retrain.reporting.notification import notify
 
     redact = journal.redact
-    for warning in notify(urls, redact(title(record)), redact(summary(record)), good=is_good(record)):
+    for warning in notify(urls, redact(title(record)), redact(message(record)), good=is_good(record)):
         journal.warn(warning)
 
 

@@ -29,8 +29,9 @@ class Ending:
     """What happens at the end of a run. None of it can keep the Space from its pause.
 
     keep: steps that make the report and put it where it outlives this container; send: who is notified; both
-    by what they are called in a warning. say: prints the summary; space: what is paused, if anything;
-    inside: whether this process runs in that Space, so that its exit restarts it.
+    by what they are called in a warning. say: prints the summary; show: lets those who watch the page see the
+    end before its Space is paused; space: what is paused, if anything; inside: whether this process runs in
+    that Space, so that its exit restarts it.
     """
 
     journal: Journal
@@ -38,6 +39,7 @@ class Ending:
     send: Mapping[str, Callable[[RunRecord], object]]
     space: "Space | None"
     say: Callable[[RunRecord], object] = lambda record: None
+    show: Callable[[], object] = lambda: None
     inside: bool = True
 
     def finish(self, *, interrupted: bool = False) -> RunRecord:
@@ -50,6 +52,8 @@ class Ending:
             if not interrupted:
                 self._keep()
             self.say(self._send_to_all())
+            if not interrupted:
+                self.show()
         except Exception:  # whatever it is, the Space is paused
             logger.exception("A bug kept the end of the run from being sent")
         if self.space:

@@ -14,7 +14,8 @@ def metrics(status: dict[str, Any]) -> bytes:
             metric = Gauge(f"retrain_{name}", about, labels, registry=registry)
             (metric.labels(**labels) if labels else metric).set(value)
 
-    stage = status["stages"][-1]["name"] if status["stages"] else "start"
+    begun = [stage["name"] for stage in status["stages"] if stage["started_at"]]
+    stage = begun[-1] if begun else "start"
     outcome = status["outcome"] or "running"
     gauge("run", "The run", 1, label=status["label"] or "", stage=stage, outcome=outcome)
     gauge("warnings", "Warnings so far", len(status["warnings"]))
@@ -23,7 +24,11 @@ def metrics(status: dict[str, Any]) -> bytes:
         "1 if the Space could not be paused and is billed",
         status["pause_failed"] is not None,
     )
-    gauge("progress_ratio", "How far the current step is", (status["progress"] or {}).get("share"))
+    gauge(
+        "progress_ratio",
+        "How far the current step is",
+        status["bars"][0]["share"] if status["bars"] else None,
+    )
     for name, points in status["curves"].items():
         gauge(f"training_{name}", f"The newest point of the curve {name}", points[-1][1] if points else None)
     gauge("test_f1_macro", "The new model on the test set", (status["scores"] or {}).get("f1_macro"))

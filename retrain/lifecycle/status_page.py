@@ -9,11 +9,12 @@ import math
 import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from retrain.errors import SettingsError
 from retrain.journal import Journal
+from retrain.language import templates
 from retrain.lifecycle.metrics import metrics
 from retrain.lifecycle.run_status import run_status
 
@@ -35,6 +37,8 @@ ALIVE_SECONDS = 15.0
 MAX_CONNECTIONS, MAX_WATCHERS, COME_BACK_SECONDS = 200, 100, 60
 # As many may be accepted at once, before the first of them is counted.
 BACKLOG = 32
+# In which watchers are sent the end of the run, before the Space and its page are paused.
+LAST_LOOK_SECONDS = 5.0
 # In which a client has to send a whole request, and to read what it is sent.
 PATIENCE_SECONDS = 10.0
 HEADERS = {
@@ -56,9 +60,8 @@ class StatusPage:
         self._version: object = None
         self._status: dict[str, Any] = {}
         self._rendered: dict[str, str] = {}
-        self._watchers = 0
-        self._templates = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
-        self._templates.filters |= {"duration": duration, "curve": curve, "span": span}
+        self._seen: dict[object, tuple[int, int]] = {}  # by watcher: the journal's version that it was sent
+        self._was_seen = threading.Condition()
 
     @property
     def status(self) -> dict[str, Any]:
@@ -71,7 +74,8 @@ class StatusPage:
     def render(self, template: str) -> str:
         status = self.status
         if template not in self._rendered:
-            self._rendered[template] = self._templates.get_template(template).render(run=status)
+            templates = page_templates(status["language"])
+            self._rendered[template] = templates.get_template(template).render(run=status)
         return self._rendered[template]
 
     async def page(self, request: Request) -> Response:
@@ -93,23 +97,37 @@ class StatusPage:
 
     async def changes(self) -> AsyncIterator[str]:
         """Server-sent events: the part of the page that changes, whenever it has changed."""
-        if self._watchers >= MAX_WATCHERS:
+        if len(self._seen) >= MAX_WATCHERS:
             yield f"retry: {COME_BACK_SECONDS * 1000}\n\n"
             return
-        shown, silent = "", 0.0
-        self._watchers += 1
+        shown, silent, watcher = "", 0.0, object()
+        self._seen[watcher] = (0, 0)
         try:
             while True:
+                version = self._journal.version
                 if (now := self.render("run.html")) != shown:
                     shown, silent = now, 0.0
                     yield f"data: {json.dumps(now)}\n\n"
                 elif silent > ALIVE_SECONDS:
                     silent = 0.0
                     yield ": alive\n\n"
+                with self._was_seen:
+                    self._seen[watcher] = version
+                    self._was_seen.notify_all()
                 await asyncio.sleep(LOOK_SECONDS)
                 silent += LOOK_SECONDS
         finally:
-            self._watchers -= 1
+            with self._was_seen:
+                del self._seen[watcher]
+                self._was_seen.notify_all()
+
+    def show_to_all(self, seconds: float = LAST_LOOK_SECONDS) -> bool:
+        """Wait until all who watch were sent what the journal holds now; False if some were not in time."""
+        version = self._journal.version
+        with self._was_seen:
+            return self._was_seen.wait_for(
+                lambda: all(seen >= version for seen in self._seen.values()), seconds
+            )
 
 
 class BoundedProtocol(H11Protocol):
@@ -179,7 +197,7 @@ def open_port(port: int) -> socket.socket:
         raise SettingsError(f"PORT={port} can't be opened ({error.strerror}). Choose a free port.") from error
 
 
-def serve(listener: socket.socket, journal: Journal) -> None:
+def serve(listener: socket.socket, journal: Journal) -> StatusPage:
     """Answer on `listener`, in a daemon thread of this process, until the process ends."""
     page = StatusPage(journal)
     app = Starlette(
@@ -206,23 +224,22 @@ def serve(listener: socket.socket, journal: Journal) -> None:
         )
     )
     threading.Thread(target=server.run, args=([listener],), name="status page", daemon=True).start()
+    return page
 
 
-def duration(seconds: float) -> str:
-    """As in "1 h 05 min", "3 min 20 s" or "12 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+@cache
+def page_templates(language: str) -> Environment:
+    """The templates of the page in a language."""
+    made = templates(PAGE, language)
+    made.filters |= {"curve": curve, "span": span}
+    return made
 
 
-def curve(points: Sequence[tuple[float, float]], width: int = 300, height: int = 90) -> str:
-    """Points as an SVG polyline's, in a box with the origin at the top left."""
+def curve(points: Sequence[tuple[float, float]], steps: float, width: int = 300, height: int = 90) -> str:
+    """Points as an SVG polyline's, in a box with the origin at the top left; it is as wide as all steps."""
     xs, ys = zip(*points, strict=True)
-    along, up = max(xs) - min(xs) or 1, max(ys) - min(ys) or 1
-    return " ".join(
-        f"{(x - min(xs)) / along * width:.1f},{height - (y - min(ys)) / up * height:.1f}" for x, y in points
-    )
+    along, up = max(steps, *xs, 1), max(ys) - min(ys) or 1
+    return " ".join(f"{x / along * width:.1f},{height - (y - min(ys)) / up * height:.1f}" for x, y in points)
 
 
 def span(verdict: dict[str, Any], width: int = 300) -> dict[str, float]:

@@ -83,6 +83,7 @@ def test_a_run_is_watched_from_its_start_to_the_verdict(
     expect(page.get_by_role("alert")).to_contain_text(
         "The Space is not paused and is still billed", timeout=30_000
     )
+    expect(page.get_by_role("link", name="Read the report of this run")).to_be_visible()
     expect(page.get_by_role("img", name="The gain is")).to_be_visible()
     page.screenshot(path=tmp_path / "verdict.png", full_page=True)
 
@@ -116,5 +117,5 @@ def test_without_scripts_the_page_is_whole_and_comes_anew(browser: Browser, jour
     serve(listener, journal)
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(f"http://127.0.0.1:{listener.getsockname()[1]}/")
-    expect(page.locator("#progress")).to_be_visible()
+    expect(page.locator("progress")).to_be_visible()
     assert page.locator("meta[http-equiv=refresh]").count() == 1

@@ -20,7 +20,7 @@ from retrain.events import (
 )
 from retrain.journal import Journal
 from retrain.lifecycle.run_status import run_status
-from retrain.records import OUTCOMES
+from retrain.records import OUTCOMES, Verdict
 
 
 def test_the_time_left_is_reckoned_from_this_run_only(journal: Journal) -> None:
@@ -31,9 +31,9 @@ def test_the_time_left_is_reckoned_from_this_run_only(journal: Journal) -> None:
         Entry(f"2026-01-01T{time}+00:00", Progress("train", n, 600, again=again))
         for time, (n, again) in zip(times, done, strict=True)
     ]
-    progress = run_status([events[0], *events[2:]])["progress"]
-    assert progress["seconds_left"] == pytest.approx(970)
-    assert run_status(events[1:])["progress"]["done"] == 503
+    (bar,) = run_status([events[0], *events[2:]])["bars"]
+    assert bar["seconds_left"] == pytest.approx(970)
+    assert run_status(events[1:])["bars"][0]["done"] == 503
 
 
 def at(second: int, event: Any) -> Entry:
@@ -49,17 +49,13 @@ def progress(second: int, done: int, stage: str = "train", **fields: Any) -> Ent
 
 def test_progress_is_that_of_the_last_step_and_its_speed() -> None:
     events = [at(0, Stage("train")), *(progress(10 * n, n) for n in range(1, 6))]
-    assert run_status(events)["progress"] == {
-        "stage": "train",
-        "done": 5,
-        "total": 100,
-        "share": 0.05,
-        "seconds_left": 950.0,
-    }
+    assert run_status(events)["bars"] == [
+        {"stage": "train", "done": 5, "total": 100, "share": 0.05, "seconds_left": 950.0}
+    ]
 
 
 def test_of_a_single_step_no_speed_is_known() -> None:
-    assert run_status([progress(1, 1)])["progress"]["seconds_left"] is None
+    assert run_status([progress(1, 1)])["bars"][0]["seconds_left"] is None
 
 
 @pytest.mark.parametrize(
@@ -69,20 +65,26 @@ def test_of_a_single_step_no_speed_is_known() -> None:
 )
 def test_progress_is_over_with_its_stage_and_with_the_run(after: Entry) -> None:
     events = [at(0, Stage("train")), progress(10, 1), progress(20, 2)]
-    assert run_status(events)["progress"] is not None
-    assert run_status([*events, after])["progress"] is None
+    assert run_status(events)["bars"]
+    assert run_status([*events, after])["bars"] == []
 
 
 def test_progress_without_a_number_is_none() -> None:
-    assert run_status([at(1, Progress("roll out", state="stage BUILDING"))])["progress"] is None
+    assert run_status([at(1, Progress("roll out", state="stage BUILDING"))])["bars"] == []
 
 
-def test_speed_is_that_of_the_same_stage_counted_upwards() -> None:
-    before = [progress(1, 90, stage="evaluate"), progress(2, 7), progress(3, 8)]
+def test_speed_is_that_of_the_same_count_upwards() -> None:
+    before = [progress(2, 7), progress(3, 8)]
     events = [*before, progress(10, 1), progress(20, 2), progress(40, 3)]
-    assert run_status(events)["progress"]["seconds_left"] == pytest.approx(15 * 97)
-    other = [progress(1, 1, stage="evaluate"), progress(10, 2), progress(30, 3)]
-    assert run_status(other)["progress"]["seconds_left"] == pytest.approx(20 * 97)
+    assert run_status(events)["bars"][0]["seconds_left"] == pytest.approx(15 * 97)
+
+
+def test_a_validation_stands_beside_the_training_and_leaves_when_it_is_done() -> None:
+    events = [at(0, Stage("train")), progress(10, 10), progress(20, 20), progress(25, 40, stage="validate")]
+    bars = run_status(events)["bars"]
+    assert [(bar["stage"], bar["done"]) for bar in bars] == [("train", 20), ("validate", 40)]
+    events += [progress(30, 100, stage="validate"), progress(40, 30)]
+    assert [bar["stage"] for bar in run_status(events)["bars"]] == ["train"]
 
 
 # --- stages, curves and the log
@@ -93,6 +95,21 @@ def test_a_stage_lasts_until_the_next_and_the_last_one_until_the_end() -> None:
     assert [stage["seconds"] for stage in run_status(events)["stages"]] == [10.0, None]
     ended = [*events, at(75, Ended("failed"))]
     assert [stage["seconds"] for stage in run_status(ended)["stages"]] == [10.0, 65.0]
+
+
+def test_stages_that_are_planned_are_listed_from_the_start_and_say_if_they_were_not_needed() -> None:
+    planned = ("load data", "train", "compare", "release")
+    events = [at(0, Started("x", planned=planned)), at(1, Stage("load data")), at(2, Stage("train"))]
+    shown = [(stage["name"], stage["state"]) for stage in run_status(events)["stages"]]
+    assert shown == [("load data", "done"), ("train", "now"), ("compare", "ahead"), ("release", "ahead")]
+    ended = [*events, at(3, Stage("compare")), at(4, Ended("rejected"))]
+    assert [stage["state"] for stage in run_status(ended)["stages"]] == ["done", "done", "done", "skipped"]
+
+
+def test_an_outcome_stands_in_the_log_once() -> None:
+    log = run_status([at(1, Verdict("accepted", ())), at(2, Ended("accepted"))])["log"]
+    assert log == ["00:00:01  decided: accepted", "00:00:02  ended"]
+    assert run_status([at(2, Ended("failed"))])["log"] == ["00:00:02  ended: failed"]
 
 
 @pytest.mark.parametrize(("points", "every"), [(1, 1), (200, 1), (201, 2), (400, 2), (401, 3), (1000, 5)])
@@ -128,8 +145,9 @@ def test_the_log_shows_the_last_twelve_events_that_have_words_for_all() -> None:
 def test_a_run_that_hardly_began_knows_nothing() -> None:
     status = run_status([])
     assert (status["outcome"], status["headline"]) == (None, "The run is under way.")
-    assert status["stages"] == status["warnings"] == status["log"] == status["reasons"] == []
-    for name in ("label", "progress", "scores", "verdict", "dataset", "release", "pause_failed"):
+    assert status["stages"] == status["warnings"] == status["log"] == status["bars"] == []
+    assert status["reasons"] == []
+    for name in ("label", "scores", "verdict", "dataset", "release", "pause_failed"):
         assert status[name] is None
 
 

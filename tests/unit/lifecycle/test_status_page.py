@@ -1,11 +1,14 @@
 """What machines see of a run, and the figures of its page."""
 
+from itertools import islice
+
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from retrain.events import Archived
 from retrain.journal import Journal
-from retrain.lifecycle.status_page import curve, duration, open_port, serve, span
+from retrain.lifecycle.status_page import curve, open_port, serve, span
 
 
 def test_machines_can_read_the_state(journal: Journal) -> None:
@@ -14,7 +17,7 @@ def test_machines_can_read_the_state(journal: Journal) -> None:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     assert requests.get(f"{url}/health", timeout=5).json() == {"status": "ok"}
     status = requests.get(f"{url}/api/status", timeout=5).json()
-    assert (status["progress"]["done"], status["progress"]["share"]) == (5, 0.5)
+    assert [(bar["done"], bar["share"]) for bar in status["bars"]] == [(5, 0.5)]
     assert status["curves"]["f1_macro"][-1] == [5, 0.5]
     families = text_string_to_metric_families(requests.get(f"{url}/metrics", timeout=5).text)
     values = {sample.name: sample for family in families for sample in family.samples}
@@ -30,31 +33,40 @@ def test_machines_can_read_the_state(journal: Journal) -> None:
     assert requests.post(f"{url}/api/status", timeout=5).status_code == 405
 
 
+def test_whoever_watches_is_sent_the_end_before_the_page_goes(journal: Journal) -> None:
+    listener = open_port(0)
+    page = serve(listener, journal)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/events"
+    assert page.show_to_all(0.0), "nobody watches"
+    with requests.get(url, stream=True, timeout=20) as watching:
+        lines = watching.iter_lines()
+        next(lines)
+        journal.write(Archived("https://hub.example/report"))
+        assert page.show_to_all(20.0)
+        assert any(b"https://hub.example/report" in line for line in islice(lines, 2))
+
+
+def test_a_watcher_who_went_away_keeps_nobody_waiting(journal: Journal) -> None:
+    listener = open_port(0)
+    page = serve(listener, journal)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/events"
+    with requests.get(url, stream=True, timeout=20) as watching:
+        next(watching.iter_lines())
+    journal.write(Archived("https://hub.example/report"))
+    assert page.show_to_all(20.0)
+
+
 # --- figures
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (0, "0 s"),
-        (12.4, "12 s"),
-        (59.6, "1 min 00 s"),
-        (60, "1 min 00 s"),
-        (200, "3 min 20 s"),
-        (3599, "59 min 59 s"),
-        (3600, "1 h 00 min"),
-        (3900, "1 h 05 min"),
-        (90_000, "25 h 00 min"),
-    ],
-)
-def test_a_duration_has_at_most_two_units(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
-
-
 def test_a_curve_fills_its_box_with_the_origin_at_the_top() -> None:
-    assert curve([(1, 0.0), (2, 0.5), (3, 1.0)]) == "0.0,90.0 150.0,45.0 300.0,0.0"
-    assert curve([(5, 0.5)], 10, 10) == "0.0,10.0"
-    assert curve([(0, 0.5), (10, 0.5)], 10, 10) == "0.0,10.0 10.0,10.0"
+    assert curve([(1, 0.0), (2, 0.5), (4, 1.0)], 4) == "75.0,90.0 150.0,45.0 300.0,0.0"
+    assert curve([(5, 0.5)], 0, 10, 10) == "10.0,10.0"
+    assert curve([(0, 0.5), (10, 0.5)], 10, 10, 10) == "0.0,10.0 10.0,10.0"
+
+
+def test_curves_of_one_training_have_one_scale_of_steps() -> None:
+    assert curve([(1, 0.0), (2, 1.0)], 4) == "75.0,90.0 150.0,0.0", "half of the steps are still to come"
 
 
 @pytest.mark.parametrize(
