@@ -13,6 +13,7 @@ from retrain.hub.client import hub_errors
 from retrain.run_record import RunRecord
 
 BRANCH = "runs"
+READABLE = "report.md"  # what the Hub shows as a page
 RUNS_READ = 50
 
 
@@ -24,9 +25,9 @@ class RunArchive:
         self._api = api
 
     def add(self, folder: Path) -> str:
-        """Commit run.json and report.html of a run's folder; returns the address at which people see them.
+        """Commit record and report of a run's folder; returns the address at which people read them.
 
-        A report with texts goes to a private repository only.
+        report.html may hold texts: then it goes to a private repository only. report.md never does.
         """
         record: Mapping[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         api, repo_id = self._api, self.repo_id
@@ -35,18 +36,20 @@ class RunArchive:
             with_texts = (record.get("settings") or {}).get("REPORT_TEXTS", False)
             # Apart, so that many of these do not push what happened out of what is read.
             place = f"unchanged/{folder.name}" if record["outcome"] == "unchanged" else folder.name
-            names = ["run.json"] if open_to_all and with_texts else ["run.json", "report.html"]
+            kept = ["run.json", READABLE, *sorted(path.name for path in folder.glob("*.svg"))]
+            if not (open_to_all and with_texts):
+                kept.append("report.html")
             operations = [
                 CommitOperationAdd(f"{place}/{name}", folder / name)
-                for name in names
+                for name in kept
                 if (folder / name).exists()
             ]
             if BRANCH not in [branch.name for branch in api.list_repo_refs(repo_id).branches]:
-                # From the oldest commit, which holds no weights.
-                oldest = api.list_repo_commits(repo_id)[-1].commit_id
-                api.create_branch(repo_id, branch=BRANCH, revision=oldest, exist_ok=True)
+                make_branch(api, repo_id)
             title = f"{folder.name}: {record['outcome']}"
             api.create_commit(repo_id, operations, commit_message=title, revision=BRANCH)
+        if (folder / READABLE).exists():
+            return f"{api.endpoint}/{repo_id}/blob/{BRANCH}/{place}/{READABLE}"
         return f"{api.endpoint}/{repo_id}/tree/{BRANCH}/{place}"
 
     def read(self, newest: int = RUNS_READ) -> list[RunRecord]:
@@ -66,6 +69,13 @@ class RunArchive:
             for record in records
             if record and record.folder and record.started_at and record.finished_at
         ]
+
+
+def make_branch(api: HfApi, repo_id: str) -> str:
+    """Create the branch from the oldest commit, which holds no weights; returns that commit."""
+    oldest = api.list_repo_commits(repo_id)[-1].commit_id
+    api.create_branch(repo_id, branch=BRANCH, revision=oldest, exist_ok=True)
+    return oldest
 
 
 def _parsed(file: Path) -> RunRecord | None:

@@ -1,9 +1,13 @@
-"""The pictures of a report, as SVG. Knows the run's record and matplotlib."""
+"""The pictures of a report, as SVG without words: what they show stands beside them, in any language.
+
+Each is as wide as a phone, so that its figures stay legible there. Knows the run's record and matplotlib.
+"""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +16,11 @@ from retrain.events import Entry, Progress
 from retrain.records import Histogram
 from retrain.run_record import RunRecord
 
-BLUE, GREY, RED = "#1f5fbf", "#8a929c", "#b42318"
+INK, BLUE, GREY, RED = "#1b1f24", "#1f5fbf", "#57606a", "#b42318"
+# In a page they are the page's own, in light and dark.
+OF_THE_PAGE = {INK: "currentColor", BLUE: "var(--blue)", GREY: "var(--quiet)", RED: "var(--bad)"}
+WIDTH = 3.55  # inches: 341 CSS pixels
+POINTS = 9  # 12 CSS pixels
 
 
 def pictures(entries: Iterable[Entry], record: RunRecord) -> dict[str, Figure]:
@@ -20,30 +28,18 @@ def pictures(entries: Iterable[Entry], record: RunRecord) -> dict[str, Figure]:
     figures = {}
     losses = [point for entry in entries if (point := loss_point(entry))]
     validations = [(each.step, each.f1_macro) for each in record.validations]
-    if losses or validations:
-        best_step = record.training.best_step if record.training else None
-        figures["curves"] = curves(losses, validations, best_step)
+    kept = record.training.best_step if record.training else None
+    steps = max([step for step, _ in (*losses, *validations)], default=0)
+    for name, points in (("loss", losses), ("validation", validations)):
+        if points:
+            figures[name] = curve(points, steps, kept)
     compared = record.compared
-    if record.test_scores:
-        names = list(record.test_scores.per_class)
-        matrices: dict[str, Sequence[Sequence[int]]] = {
-            "New model, whole test set": record.test_scores.confusion
-        }
-        if compared and compared.confusion_candidate:
-            matrices = {
-                "New model, compared rows": compared.confusion_candidate,
-                "Live model, same rows": compared.confusion_live,
-            }
-        figures["confusion"] = confusions(matrices, names)
     if compared and compared.gains and record.verdict and record.settings:
-        threshold = record.settings["DECISION_THRESHOLD"]
-        figures["gains"] = gains(compared.gains, record.verdict.delta, threshold)
+        figures["gains"] = gains(compared.gains, record.verdict.delta, record.settings["DECISION_THRESHOLD"])
     if record.reliability:
-        models = {
-            "new model": record.reliability.bins,
-            "live model": compared.reliability_live if compared else (),
-        }
-        figures["reliability"] = reliability(models)
+        figures["reliability"] = reliability(
+            record.reliability.bins, compared.reliability_live if compared else ()
+        )
     return figures
 
 
@@ -55,80 +51,56 @@ def loss_point(entry: Entry) -> tuple[int, float] | None:
     return None
 
 
-def curves(
-    losses: Sequence[tuple[int, float]], validations: Sequence[tuple[int, float]], best_step: int | None
-) -> Figure:
-    """Training loss and validation macro F1 over the steps."""
-    figure = Figure(figsize=(8, 2.8), layout="constrained")
-    for axes, points, title in zip(
-        figure.subplots(1, 2), (losses, validations), ("Training loss", "Validation macro F1"), strict=True
-    ):
-        axes.plot(*zip(*points, strict=True), color=BLUE, marker="o", markersize=3) if points else None
-        _plain(axes, title, "step", "")
-    if best_step:
-        axes.axvline(best_step, color=GREY, linestyle=":", label=f"kept: step {best_step}")
-        axes.legend(frameon=False, fontsize=8)
-    return figure
-
-
-def confusions(matrices: Mapping[str, Sequence[Sequence[int]]], names: Sequence[str]) -> Figure:
-    """Confusion matrices side by side: rows are labels, columns answers, shades shares of the label."""
-    figure = Figure(figsize=(4.2 * len(matrices) + 0.8, 3.9), layout="constrained")
-    short = [name if len(name) < 15 else name[:13] + "…" for name in names]
-    all_axes = figure.subplots(1, len(matrices), squeeze=False)[0]
-    for axes, (title, matrix) in zip(all_axes, matrices.items(), strict=True):
-        shares = [[count / (sum(row) or 1) for count in row] for row in matrix]
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for i, row in enumerate(matrix):
-            for j, count in enumerate(row):
-                dark = shares[i][j] > 0.6
-                axes.text(j, i, str(count), ha="center", va="center", color="white" if dark else "black")
-        axes.set_xticks(range(len(short)), short, rotation=30, ha="right")
-        axes.set_yticks(range(len(short)), short)
-        _plain(axes, title, "answered", "labelled")
+def curve(points: Sequence[tuple[int, float]], steps: int, kept: int | None) -> Figure:
+    """Values over the steps of a training, with a dotted line at the step whose weights were kept."""
+    figure, axes = _figure(2.1)
+    axes.plot(*zip(*points, strict=True), color=BLUE, marker="o", markersize=3)
+    axes.set_xlim(0, steps * 1.03)
+    if kept:
+        axes.axvline(kept, color=GREY, linestyle=":")
     return figure
 
 
 def gains(histogram: Histogram, gain: float | None, threshold: float) -> Figure:
-    """How the gain in macro F1 spreads over the resamplings of the rows."""
-    figure = Figure(figsize=(8, 2.6), layout="constrained")
-    axes, edges = figure.subplots(), histogram.edges
+    """How the gain in macro F1 spreads over the resamplings of the rows; the threshold is dotted."""
+    (figure, axes), edges = _figure(1.8), histogram.edges
     widths = [right - left for left, right in pairwise(edges)]
     axes.bar(edges[:-1], histogram.counts, widths, align="edge", color=BLUE, alpha=0.35)
     if gain is not None:
-        axes.axvline(gain, color=BLUE, label=f"the gain, {gain:+.4f}")
-    axes.axvline(threshold, color=RED, linestyle=":", label=f"threshold, {threshold:+.4f}")
+        axes.axvline(gain, color=BLUE)
+    axes.axvline(threshold, color=RED, linestyle=":")
     axes.set_yticks([])
-    axes.legend(frameon=False, fontsize=8)
-    _plain(axes, "Gain in macro F1, resampled", "gain", "")
+    axes.locator_params("x", nbins=5)
     return figure
 
 
-def reliability(models: Mapping[str, Sequence[tuple[float, float, int]]]) -> Figure:
+def reliability(new: Sequence[tuple[float, float, int]], live: Sequence[tuple[float, float, int]]) -> Figure:
     """Share of right answers over confidence: on the diagonal a model is as sure as it is right."""
-    figure = Figure(figsize=(4.2, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _figure(2.8)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
-    for (name, bins), colour in zip(models.items(), (BLUE, GREY), strict=True):
+    for bins, colour in ((new, BLUE), (live, GREY)):
         if bins:
             sure, right, rows = zip(*bins, strict=True)
-            axes.plot(sure, right, color=colour, label=name)
+            axes.plot(sure, right, color=colour)
             axes.scatter(sure, right, [10 + 90 * n / max(rows) for n in rows], color=colour)
-    axes.legend(frameon=False, fontsize=8)
-    _plain(axes, "Confidence and right answers", "confidence", "share of right answers")
     return figure
 
 
-def _plain(axes: Axes, title: str, below: str, beside: str) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel(below, fontsize=9)
-    axes.set_ylabel(beside, fontsize=9)
-    axes.tick_params(labelsize=8)
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots()
+    axes.tick_params(labelsize=POINTS, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(GREY)
+    return figure, axes
 
 
-def svg(figure: Figure) -> Markup:
-    """The figure as an element to stand in a page; matplotlib escapes the texts in it."""
+def svg(figure: Figure, colours: Mapping[str, str] | None = None) -> Markup:
+    """The figure as an SVG element; colours: what stands in a page for ours. Its numbers stay text."""
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    return Markup(out.getvalue()[out.getvalue().index("<svg") :])  # noqa: S704 (made here, not read)
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=colours is not None)
+    text = out.getvalue()[out.getvalue().index("<svg") :]
+    for ours, theirs in (colours or {}).items():
+        text = text.replace(ours, theirs)
+    return Markup(text)  # noqa: S704 (made here, not read)

@@ -17,9 +17,10 @@ TRACKED = subprocess.run(
     check=True,
 ).stdout.splitlines()
 FILES = [name for name in TRACKED if (SOURCE / name).is_file()]
-# The model card is a template. The README comes first, because people read it first.
+TEMPLATES = {"retrain/hub/model_card.md", "retrain/reporting/report.md"}
+# The README comes first, because people read it first.
 DOCUMENTS = sorted(
-    (name for name in FILES if name.endswith(".md") and name != "retrain/hub/model_card.md"),
+    (name for name in FILES if name.endswith(".md") and name not in TEMPLATES),
     key=lambda name: (name != "README.md", name),
 )
 CODE = {name: (SOURCE / name).read_text(encoding="utf-8") for name in FILES if name.endswith(".py")}

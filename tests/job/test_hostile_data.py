@@ -111,7 +111,7 @@ def test_a_browser_runs_nothing_of_them(hostile_run: tuple[Run, int]) -> None:
         page.on("request", lambda request: asked.append(request.url))
         page.on("dialog", lambda dialog: asked.append(dialog.message))
         page.goto((hostile_run[0].folder / "report.html").as_uri())
-        assert page.title() == "Accepted: retraining the urgency model"
+        assert page.title() == "Accepted: Retraining the urgency model"
         assert page.evaluate("document.images.length + document.scripts.length + window.frames.length") == 0
         browser.close()
     assert asked == [(hostile_run[0].folder / "report.html").as_uri()]

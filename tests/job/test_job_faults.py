@@ -269,7 +269,7 @@ def test_a_candidate_that_is_not_better_is_rejected(city: City, good_splits: Spl
     city.publish_a_model()
     city.live_api.answer = answer_right(good_splits)
     run = city.run(ACCELERATOR="t4", CUDA_VISIBLE_DEVICES="")
-    assert_ended(city, run, "rejected", 0, "does not exceed the threshold")
+    assert_ended(city, run, "rejected", 0, "0.0010")
     assert "t4 is paid for and not used" in run.output
     assert city.paused
     verdict = run.record["verdict"]

@@ -85,7 +85,7 @@ def test_a_job_whose_training_process_is_killed_fails_and_pauses(
     assert city.paused
     assert city.nothing_published
     assert (run.folder / "report.html").exists()
-    assert run.record["kept"]["url"].endswith(run.folder.name)
+    assert run.record["kept"]["url"].endswith(f"{run.folder.name}/report.md")
     told = b"".join(file.read_bytes() for file in run.folder.glob("wandb/*/*.wandb"))
     assert b"Retraining the urgency model: failed" in told, "W&B hears of it from the supervisor"
 
