@@ -48,6 +48,7 @@ from retrain.hub.model_card import VersionFacts
 from retrain.hub.model_repo import ModelRepo, checkpoint_revision, download_checkpoint
 from retrain.hub.spaces import Space
 from retrain.journal import Journal
+from retrain.language import N_
 from retrain.lifecycle.resumption import remove_checkpoints, resumable_run
 from retrain.lifecycle.worker import run_to_outcome
 from retrain.processes import die_with_parent
@@ -180,7 +181,7 @@ class GrievanceClassifier:
             summary = train_on_devices(self.model, train_set, eval_set, journal.folder, devices, os.environ)
             tracker.log_curves(journal.read())
         else:
-            callbacks = [ProgressCallback(journal, tracker.log), Heartbeat(journal, "validate")]
+            callbacks = [ProgressCallback(journal, tracker.log), Heartbeat(journal, N_("validate"))]
             trainer = fine_tune(self.model, train_set, eval_set, settings, checkpoints, callbacks)
             summary = training_summary(trainer)
         journal.write(summary)
@@ -382,13 +383,13 @@ def retrain(classifier: GrievanceClassifier, config: BaseConfig, journal: Journa
 
     journal.write(environment())
     journal.write(Stage("load data"))
-    earlier = earlier_runs(api, config, journal)
+    repo = ModelRepo(api, config.hub_model_id)
+    earlier = earlier_runs(api, repo, journal)
     dataset = DatasetRepo(api, config.dataset_repo_id)
     revision = dataset.revision(config.dataset_revision)
     classifier.revision = checkpoint_revision(api, config.model_checkpoint)
     inputs = config.inputs() | {"dataset": revision, "checkpoint": classifier.revision}
     journal.write(Inputs(inputs))
-    repo = ModelRepo(api, config.hub_model_id)
     if verdict := nothing_to_learn(config, inputs, earlier, repo):
         return verdict
     splits = load_splits(dataset, config.label2id, revision, config.label)

@@ -14,7 +14,7 @@ from retrain.hub.run_archive import RunArchive
 from retrain.journal import Journal
 from retrain.records import Verdict
 from retrain.release.inference_space import InferenceSpace
-from retrain.reporting.history import health, last_finished
+from retrain.reporting.history import health, last_finished, those_that_served
 from retrain.reporting.tracking import Tracker
 from retrain.run_record import RunRecord
 
@@ -51,14 +51,15 @@ class Run:
         self.journal.write(Stage(name))
 
 
-def earlier_runs(api: "HfApi", config: BaseConfig, journal: Journal) -> list[RunRecord]:
+def earlier_runs(api: "HfApi", repo: ModelRepo, journal: Journal) -> list[RunRecord]:
     """What the Hub keeps of the runs before this one; none of them is needed to train."""
     try:
-        runs = RunArchive(api, config.hub_model_id).read()
+        runs = RunArchive(api, repo.repo_id).read()
+        served = those_that_served(repo.history())
     except RetrainError as error:
         journal.warn(f"The history of runs can't be read: {error}")
         return []
-    journal.write(health(runs))
+    journal.write(health(runs, served))
     return runs
 
 

@@ -3,12 +3,13 @@
 An unchanged run counts in none of the health indicators.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from retrain.records import FINISHED, Health
+from retrain.records import FINISHED, TAG_TIME, Health, Version
 from retrain.run_record import RunRecord
 
 # A run is worse than usual if its macro F1 is so far below the median of so many before it.
@@ -20,8 +21,8 @@ def last_finished(runs: Sequence[RunRecord]) -> RunRecord | None:
     return next((run for run in reversed(runs) if run.outcome in FINISHED), None)
 
 
-def health(runs: Sequence[RunRecord]) -> Health:
-    """The health indicators."""
+def health(runs: Sequence[RunRecord], served: Sequence[tuple[str, str]] = ()) -> Health:
+    """The health indicators; served: see those_that_served."""
     tried = [run for run in runs if run.outcome != "unchanged"]
     finished = [run for run in tried if run.outcome in FINISHED]
     accepted = [run for run in finished if run.outcome == "accepted"]
@@ -32,12 +33,27 @@ def health(runs: Sequence[RunRecord]) -> Health:
         acceptance_rate=len(accepted) / len(finished) if finished else None,
         training_minutes=median(minutes) if minutes else None,
         f1_macro=tuple((str(run.started_at), f1) for run in tried if (f1 := f1_macro_of(run)) is not None),
-        in_production=tuple(
-            (str(run.finished_at), version.version_tag)
-            for run in runs
-            if (version := run.restored or (run.release if run.outcome == "accepted" else None))
-        ),
+        in_production=tuple(served),
     )
+
+
+def those_that_served(versions: Sequence[tuple[Version, Mapping[str, Any]]]) -> tuple[tuple[str, str], ...]:
+    """(time, version) of the versions that came into service, oldest first: also what people rolled back to.
+
+    versions: with their metadata.json, newest first.
+    """
+    return tuple(
+        (
+            datetime.strptime(version.tag, TAG_TIME).replace(tzinfo=UTC).isoformat(),
+            f"{version.tag} ({origin})" if (origin := _origin(metadata)) else version.tag,
+        )
+        for version, metadata in reversed(versions)
+        if version.tag and version.verified
+    )
+
+
+def _origin(metadata: Mapping[str, Any]) -> str:
+    return f"{metadata['restored_from']} again" if "restored_from" in metadata else ""
 
 
 def training_minutes(run: RunRecord) -> float | None:
@@ -67,8 +83,13 @@ def f1_alarm(f1_macro: float, runs: Sequence[RunRecord]) -> str | None:
     )
 
 
-def history_lines(runs: Sequence[RunRecord]) -> Iterator[str]:
-    """A table of the runs, newest first, and the indicators."""
+def history_lines(
+    runs: Sequence[RunRecord], served: Sequence[tuple[str, str]] = (), now: str | None = None
+) -> Iterator[str]:
+    """A table of the runs, newest first, the indicators, and the versions that served.
+
+    served: see those_that_served; now: the tag of the one that serves, if that is known.
+    """
     yield f"{'run':38} {'outcome':13} {'macro F1':>9} {'gain':>8} {'training':>9}  version"
     for run in reversed(runs):
         f1, took = f1_macro_of(run), training_minutes(run)
@@ -86,5 +107,6 @@ def history_lines(runs: Sequence[RunRecord]) -> Iterator[str]:
         yield f"acceptance rate: {known.acceptance_rate:.0%}"
     if known.training_minutes is not None:
         yield f"training time, median: {known.training_minutes:.1f} min"
-    for since, version in known.in_production:
-        yield f"in production since {since[:16].replace('T', ' ')}: {version}"
+    for since, version in served:
+        is_now = now is not None and version.split()[0] == now
+        yield f"in production since {since[:16].replace('T', ' ')}: {version}{', now' if is_now else ''}"

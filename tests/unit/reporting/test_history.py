@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 
 from retrain.events import Restored
-from retrain.records import Release, Scores, Verdict
-from retrain.reporting.history import f1_alarm, health, history_lines, last_finished, training_minutes
+from retrain.records import Release, Scores, Verdict, Version
+from retrain.reporting.history import (
+    f1_alarm,
+    health,
+    history_lines,
+    last_finished,
+    those_that_served,
+    training_minutes,
+)
 from retrain.run_record import RunRecord, StageBegun
 
 SCORES = Scores(10, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, {}, [])
@@ -121,11 +128,25 @@ def test_every_score_is_a_point_and_every_version_that_served_has_its_time() -> 
         ("08", 0.86),
         ("09", 0.65),
     ]
-    assert found.in_production == (
-        ("2026-01-01T23:00:00.000+00:00", "v1"),
-        ("2026-01-05T23:00:00.000+00:00", "v3"),
-        ("2026-01-07T23:00:00.000+00:00", "v5"),
+
+
+def test_versions_that_served_are_those_that_came_into_service_with_what_people_went_back_to() -> None:
+    versions = [
+        (Version("v20260104_000000", "4", verified=True), {"restored_from": "v20260101_000000"}),
+        (Version("v20260103_000000", "3", verified=True, given_up=True), {}),
+        (Version("v20260102_000000", "2", given_up=True), {}),
+        (Version("v20260101_000000", "1", verified=True), {}),
+    ]
+    assert those_that_served(versions) == (
+        ("2026-01-01T00:00:00+00:00", "v20260101_000000"),
+        ("2026-01-03T00:00:00+00:00", "v20260103_000000"),
+        ("2026-01-04T00:00:00+00:00", "v20260104_000000 (v20260101_000000 again)"),
     )
+    lines = list(history_lines([], those_that_served(versions), "v20260104_000000"))
+    assert lines[-1] == (
+        "in production since 2026-01-04 00:00: v20260104_000000 (v20260101_000000 again), now"
+    )
+    assert not lines[-2].endswith("now")
 
 
 def test_where_nothing_was_tried_nothing_is_known() -> None:
@@ -177,7 +198,6 @@ def test_the_table_has_a_line_for_each_run_the_newest_first_and_the_indicators()
         ["success", "rate:", "50%"],
         ["acceptance", "rate:", "100%"],
         ["training", "time,", "median:", "30.0", "min"],
-        ["in", "production", "since", "2026-01-01", "23:00:", "v1"],
     ]
 
 
