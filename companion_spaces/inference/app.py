@@ -1,4 +1,4 @@
-"""Serves one version of a text classifier from the Hugging Face Hub: /predict, /health, /retrain.
+"""Serves one version of a text classifier from the Hugging Face Hub: /predict, /feedback, /health, /retrain.
 
 The port opens at once, before the model is loaded; /health reports what is loaded, not what is on the Hub.
 Texts and secrets are never logged. `versions` chooses the version, `loading` waits for it, `served_model`
@@ -69,6 +69,12 @@ class Settings(BaseModel):
     audit_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex()))
     retrain_space_id: str | None = Field(None, pattern=OWNER_AND_NAME)
     retrain_trigger_token: SecretStr | None = None
+    feedback_token: SecretStr | None = None
+    feedback_labels: str = "{}"
+    feedback_url: str | None = None
+    feedback_dir: Path = Path("feedback")
+    mask_feedback: bool = True
+    database_url: SecretStr | None = None
     port: int = Field(7860, ge=1, le=65535)
 
     @classmethod
@@ -107,11 +113,12 @@ class Grievances(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The most probable label, its probability, and every label's."""
+    """The most probable label, its probability, and every label's; by its id it can be corrected."""
 
     label: str
     confidence: float
     scores: dict[str, float]
+    prediction_id: str | None = None
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -121,6 +128,19 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.serving = serving = Serving()
     documented = json.loads(Path(__file__).with_name("api_examples.json").read_text(encoding="utf-8"))
     turns = Turns()
+    feedback = None
+    if settings.feedback_token:
+        from feedback import feedback_of, feedback_router  # with a database's client, which others do without
+
+        feedback = feedback_of(
+            settings.feedback_token,
+            settings.database_url,
+            settings.feedback_url,
+            settings.feedback_dir,
+            settings.feedback_labels,
+            masked=settings.mask_feedback,
+        )
+        app.include_router(feedback_router(feedback))
 
     @app.exception_handler(RequestValidationError)
     def explain(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -143,8 +163,17 @@ def create_app(settings: Settings) -> FastAPI:
             "model_revision": version.sha if version else None,
         }
 
-    @app.post("/predict/", dependencies=shown(settings.api_token), include_in_schema=False)
-    @app.post("/predict", dependencies=shown(settings.api_token), responses=documented["predict"])
+    for_predict = shown(settings.api_token)
+
+    @app.post(
+        "/predict/", response_model_exclude_none=True, dependencies=for_predict, include_in_schema=False
+    )
+    @app.post(
+        "/predict",
+        response_model_exclude_none=True,
+        dependencies=for_predict,
+        responses=documented["predict"],
+    )
     async def predict(
         request: Request, body: Annotated[Grievances, Body(openapi_examples=documented["grievances"])]
     ) -> Prediction | list[Prediction]:
@@ -164,6 +193,12 @@ def create_app(settings: Settings) -> FastAPI:
                 classifier.predict, texts, abandon_on_cancel=True
             )
         record(texts, answers, classifier.version, settings.audit_key)
+        if feedback and "no-store" not in request.headers.get("cache-control", ""):
+            ids = await anyio.to_thread.run_sync(
+                feedback.keep_predictions, texts, answers, classifier.version.tag
+            )
+            if ids:
+                answers = [answer | {"prediction_id": i} for answer, i in zip(answers, ids, strict=True)]
         found: Prediction | list[Prediction] = answers[0] if isinstance(body.text, str) else answers
         return found
 
@@ -185,7 +220,11 @@ def create_app(settings: Settings) -> FastAPI:
 
 def tokens_by_path(settings: Settings) -> dict[str, SecretStr]:
     """The bearer tokens that are required; `limits` looks at them before a body is read."""
-    tokens = {"/predict": settings.api_token, "/retrain": settings.retrain_trigger_token}
+    tokens = {
+        "/predict": settings.api_token,
+        "/retrain": settings.retrain_trigger_token,
+        "/feedback": settings.feedback_token,
+    }
     return {path: token for path, token in tokens.items() if token}
 
 
@@ -250,7 +289,11 @@ def main() -> int:
         return 2
     set_client_factory(lambda: httpx.Client(follow_redirects=True, timeout=HUB_TIMEOUT))
     os.environ |= thread_settings(os.environ)  # read when torch is imported, which `load` does
-    app = create_app(settings)
+    try:
+        app = create_app(settings)
+    except ValueError as error:
+        log.error("%s", error)
+        return 2
     server = uvicorn.Server(
         uvicorn.Config(
             app,

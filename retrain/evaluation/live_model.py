@@ -68,6 +68,7 @@ class LiveModel:
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=REQUESTS_AT_A_TIME))
         self.session.headers["Accept"] = "application/json"
+        self.session.headers["Cache-Control"] = "no-store"  # test rows are no traffic that people review
         if api_token:
             self.session.headers["Authorization"] = f"Bearer {api_token.get_secret_value()}"
         self._takes_lists = threading.Event()

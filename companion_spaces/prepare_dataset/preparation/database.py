@@ -29,6 +29,7 @@ from sqlalchemy.sql.expression import TableClause
 from preparation.entries import Entry, Since, SourceError, in_utc
 from preparation.settings import PreparationSettings
 
+FEEDBACK_TABLE = "reviewed_feedback"
 ROWS_FETCHED = 5_000
 CONNECT_SECONDS = 15
 # A Space can call out on no other ports.
@@ -107,6 +108,25 @@ class Database:
         query = query.join_from(corrections, complaints, belongs)
         query = query.where(self._column(corrections, "reviewed").is_(true()))
         yield from self._read(_newer(query, reviewed_at, since.corrections), is_correction=True)
+        yield from self._feedback(since)
+
+    def _feedback(self, since: Since) -> Iterator[Entry]:
+        """What reviewers have decided of feedback (common.feedback_store); without the table there is none.
+
+        A text that was drawn by chance is a complaint as well: its correction may then be in eval or test.
+        """
+        with self._explained():
+            if FEEDBACK_TABLE not in self._names(""):
+                return
+            reviewed = self._table(FEEDBACK_TABLE)
+        counts, labels = reviewed.c.reviewed.is_(true()), self._settings.label
+        correct = [reviewed.c[f"correct_{label}"] for label in labels]
+        drawn = select(reviewed.c.message, *correct, reviewed.c.created_at)
+        drawn = drawn.where(counts, reviewed.c.drawn_by_chance.is_(true()))
+        yield from self._read(_newer(drawn, reviewed.c.reviewed_at, since.corrections), is_correction=False)
+        query = select(reviewed.c.message, *correct, reviewed.c.reviewed_at, reviewed.c.reviewed_by)
+        query = query.where(counts)
+        yield from self._read(_newer(query, reviewed.c.reviewed_at, since.corrections), is_correction=True)
 
     def erased(self) -> Iterator[str | bytes | None]:
         """See Source; without the table there are none."""

@@ -1,6 +1,5 @@
 """A PostgreSQL of the city, and the program that prepares data sets from it, as processes."""
 
-import itertools
 import os
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 from huggingface_hub import HfApi
 
 from preparation.settings import PreparationSettings, get_settings
-from rehearsal.city_database import Cluster
 from rehearsal.local_hub import LocalHub
 from rehearsal.sample_data import make_grievances
 from retrain.hub.dataset_repo import DatasetRepo, parquet_name
@@ -24,7 +22,6 @@ from tests.conftest import CITY, COMMON, SOURCE, USERS, Run, free_port
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
 KEY = "split_key_of_the_city_0123456789"
 PROGRAM = SOURCE / "companion_spaces" / "prepare_dataset" / "prepare_dataset.py"
-_names = itertools.count()
 
 
 def settings_for(**given: str) -> PreparationSettings:
@@ -38,19 +35,6 @@ def settings_for(**given: str) -> PreparationSettings:
     if "DATABASE_URL" not in given:
         needed["SOURCE"] = "complaints.csv"
     return get_settings(needed | given)
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The server that all tests share that leave it running."""
-    with Cluster() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def database(cluster: Cluster) -> str:
-    """The URL of a database of the test's own, with the city's tables."""
-    return cluster.create(f"city_{next(_names)}")
 
 
 def complaints(count: int, first: int = 0, days: float = 1.0, seed: int = 42) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import text as sql_text
 
+from common.feedback_store import FeedbackStore
 from preparation.database import Database
 from preparation.entries import Entry, Since, SourceError
 from rehearsal.city_database import PASSWORD, Cluster, add_complaints, add_corrections
@@ -245,3 +247,21 @@ def test_a_table_of_requests_that_names_nothing_is_refused(database: str) -> Non
     with Database(settings_for(DATABASE_URL=database)) as source, pytest.raises(SourceError) as error:
         list(source.erased())
     assert "neither text_hash nor complaint_id" in str(error.value)
+
+
+def test_reviewed_feedback_is_a_correction_and_what_chance_chose_a_complaint_too(database: str) -> None:
+    fill(database)
+    before = read(database)
+    store = FeedbackStore.open(database, Path())
+    for text, chosen_by in (("reported", None), ("drawn", "chance"), ("pending", None)):
+        place, _ = store.add_feedback(text, {"urgency": "URGENT"}, "officer", text=text, chosen_by=chosen_by)
+        if text != "pending":
+            store.review(place, "accept", "reviewer")
+    added = [entry for entry in read(database) if entry not in before]
+    assert [(entry.text, entry.labels, entry.is_correction, entry.reviewer) for entry in added] == [
+        ("drawn", ("URGENT",), False, None),
+        ("reported", ("URGENT",), True, "reviewer"),
+        ("drawn", ("URGENT",), True, "reviewer"),
+    ]
+    since = Since(corrections=datetime.now(UTC))
+    assert not [entry for entry in read(database, since) if entry.text in ("drawn", "reported")]
