@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -230,18 +231,56 @@ def rollback(
 
 @app.command()
 def history(env_file: FromFile = None) -> None:
-    """List the runs, their figures and success rates."""
+    """List the runs, their figures and success rates, and the versions that served."""
     from retrain.errors import HubError
     from retrain.hub.run_archive import RunArchive
-    from retrain.reporting.history import history_lines
+    from retrain.reporting.history import history_lines, those_that_served
 
     for config in _configs(env_file):
-        api, repo, _ = _connect(config)
+        api, repo, space = _connect(config)
         runs = RunArchive(api, repo.repo_id).read()
         if not runs:
             raise HubError(f"{repo.repo_id} has no record of a run yet.")
-        for line in history_lines(runs):
+        now = space.served().version
+        for line in history_lines(runs, those_that_served(repo.history(most=50)), now.tag if now else None):
             print(line)
+
+
+@app.command()
+def orchestrate(
+    env_file: Annotated[Path, typer.Option("--env-file", help="The installation's settings.")] = Path(".env"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="List what was asked for.")] = False,
+) -> None:
+    """Start what is due: a new version of the data set, then a retraining on it.
+
+    Safe to run at any time, twice at once, and again after it was killed. It waits until what it started has
+    ended.
+    """
+    from retrain.hub.client import connect
+    from retrain.orchestrator.settings import rules_of
+    from retrain.orchestrator.turns import Wheel, run_until_done, table
+    from retrain.orchestrator.waiting import count_waiting
+    from retrain.redaction import Redactor, set_up_logging
+    from retrain.setup.installation import preparation_of, settings_in
+
+    if (preparation := preparation_of(env_file)) is None:
+        raise SettingsError(
+            f"{env_file}: orchestrate needs PREPARE_SPACE_ID, the Space that makes data sets."
+        )
+    rules, wheels = rules_of(settings_in(env_file)), []
+    values = {**preparation.variables, **{name: text for name, text in preparation.secrets.items() if text}}
+    for config in _configs(env_file):
+        set_up_logging(Redactor([*config.secrets, *preparation.secrets.values()]))
+        api = connect(config.token)
+        wheels.append(Wheel(config, api, preparation.repo_id, partial(count_waiting, values), rules))
+    if history:
+        for wheel in wheels:
+            for line in table(wheel.ledger.read()):
+                print(f"{wheel.config.label}: {line}" if len(wheels) > 1 else line)
+        return
+    if not run_until_done(wheels, print, dry_run=dry_run):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What an installation should be, read from one env file: pure values, and the files that ship."""
 
 import io
+import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -12,9 +13,18 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
-from configs import BaseConfig, clean_environment, endpoint_of, fault_of_token, get_config
+from configs import (
+    LABEL_SETS,
+    BaseConfig,
+    RunSettings,
+    clean_environment,
+    endpoint_of,
+    fault_of_token,
+    get_config,
+)
 from retrain.errors import SettingsError
 from retrain.hub.spaces import KNOWN_HARDWARE
+from retrain.orchestrator.settings import OrchestratorSettings
 
 SOURCE = Path(__file__).parents[2]
 # The documents too: README links to them.
@@ -37,6 +47,10 @@ OURS = {
     name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE", "PREPARE")
 }
 OURS |= {READ_TOKEN, TRIGGER, "MODEL_REVISION"}
+FEEDBACK, FORWARD = "FEEDBACK_TOKEN", "FEEDBACK_URL"
+FEEDBACK_VARIABLES = {FORWARD, "FEEDBACK_DIR", "MASK_FEEDBACK"}
+OURS |= {FEEDBACK, *FEEDBACK_VARIABLES}
+OURS |= {name.upper() for name in OrchestratorSettings.model_fields}
 SECRETS = {name.upper() for name in BaseConfig.secret_names()}
 # What the libraries read.
 CLIENT = {"HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_UPDATE_DOWNLOAD_COUNTS"}
@@ -59,7 +73,7 @@ PREPARE_VARIABLES = {
     "FORGET",
 }
 # What it needs of the job's own package.
-PREPARE_ROOMS = ("dataset", "hub", "lifecycle", "reporting")
+PREPARE_ROOMS = ("dataset", "hub", "lifecycle", "locale", "reporting")
 OF_THE_JOB = ("__main__.py", "answers.py", "commands.py", "connections.py", "run.py")
 # The Dockerfile's arguments: a Space gives its variables to the build, too.
 REQUIREMENTS, INDEX = BUILD = ("REQUIREMENTS", "PIP_EXTRA_INDEX_URL")
@@ -104,7 +118,7 @@ def settings_in(file: Path) -> dict[str, str]:
     variables = clean_environment({name: value for name, value in given.items() if value})
     if unknown := sorted(set(variables) - VARIABLES - SECRETS - OURS - PREPARE_VARIABLES - PREPARE_SECRETS):
         raise SettingsError(f"{file}: {', '.join(unknown)} is no setting. Correct the name or take it out.")
-    for name in (READ_TOKEN, TRIGGER):
+    for name in (READ_TOKEN, TRIGGER, FEEDBACK):
         if fault := fault_of_token(variables.get(name, "")):
             raise SettingsError(f"{file}: {name} {fault}.")
     return variables
@@ -188,9 +202,9 @@ def spaces_of(values: Mapping[str, str]) -> tuple[SpaceSpec, SpaceSpec]:
     named |= {"RETRAIN_SPACE_ID"} if TRIGGER in values else set()
     inference = SpaceSpec(
         values["SPACE_REPO_ID"],
-        companion_files(SOURCE / "companion_spaces" / "inference"),
-        _only(values, named) | {"MODEL_REPO": values["HUB_MODEL_ID"]},
-        _only(values, {"API_TOKEN", TRIGGER})
+        companion_files(SOURCE / "companion_spaces" / "inference") | common_files(),
+        _only(values, named) | {"MODEL_REPO": values["HUB_MODEL_ID"]} | _feedback_variables(values),
+        _only(values, {"API_TOKEN", TRIGGER, *_feedback_secrets(values)})
         | {"HF_TOKEN": values.get(READ_TOKEN) or values["HF_TOKEN"]}
         | {"AUDIT_KEY": values.get("AUDIT_KEY", "")},
         hardware,
@@ -220,7 +234,7 @@ def preparation_of(file: Path) -> SpaceSpec | None:
         return None
     if (DATABASE in values) == (SOURCE_OF_COMPLAINTS in values):
         raise SettingsError(f"{file}: {PREPARE_SPACE} needs either {DATABASE} or {SOURCE_OF_COMPLAINTS}.")
-    shared = {"LABEL", "DATASET_REPO_ID", "MAX_RUN_MINUTES", "STALL_MINUTES", "RUN_DIR", "PORT"}
+    shared = {"LABEL", "DATASET_REPO_ID", *(name.upper() for name in RunSettings.model_fields)} - SECRETS
     given = {"HF_TOKEN", "NOTIFY_URLS"} | PREPARE_SECRETS
     return SpaceSpec(
         values[PREPARE_SPACE],
@@ -235,16 +249,36 @@ def preparation_of(file: Path) -> SpaceSpec | None:
 
 def preparation_files() -> dict[str, Path]:
     """Its own folder, what companion Spaces share, and those modules of the job that it stands on."""
-    companions = SOURCE / "companion_spaces"
-    files = companion_files(companions / "prepare_dataset")
-    files |= {f"common/{name}": path for name, path in companion_files(companions / "common").items()}
-    return files | {name: path for name, path in _files(SOURCE) if _is_shared(name.split("/"))}
+    own = companion_files(SOURCE / "companion_spaces" / "prepare_dataset")
+    of_the_job = {name: path for name, path in _files(SOURCE) if _is_shared(name.split("/"))}
+    return own | common_files() | of_the_job
 
 
 def _is_shared(parts: Sequence[str]) -> bool:
     if parts[0] != "retrain":
         return list(parts) == ["configs.py"]
     return parts[1] not in OF_THE_JOB if len(parts) == 2 else parts[1] in PREPARE_ROOMS
+
+
+def _feedback_variables(values: Mapping[str, str]) -> dict[str, str]:
+    """What the inference Space knows of the label sets, if it takes feedback."""
+    if FEEDBACK not in values:
+        return {}
+    names = {label: list(known) for label, known in LABEL_SETS.items()}
+    return _only(values, FEEDBACK_VARIABLES) | {"FEEDBACK_LABELS": json.dumps(names, ensure_ascii=False)}
+
+
+def _feedback_secrets(values: Mapping[str, str]) -> set[str]:
+    """The database is for feedback only where that is not forwarded."""
+    if FEEDBACK not in values:
+        return set()
+    return {FEEDBACK} if FORWARD in values else {FEEDBACK, DATABASE}
+
+
+def common_files() -> dict[str, Path]:
+    """What companion Spaces share, by its path in one."""
+    shared = companion_files(SOURCE / "companion_spaces" / "common")
+    return {f"common/{name}": path for name, path in shared.items()}
 
 
 def companion_files(folder: Path) -> dict[str, Path]:

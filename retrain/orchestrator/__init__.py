@@ -1,0 +1,1 @@
+"""What starts the next turn of the wheel: counts → decide (pure) → start."""
