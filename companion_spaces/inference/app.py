@@ -26,6 +26,7 @@ from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
+from front_page import add_pages, front_page, is_wanted
 from huggingface_hub import HfApi, SpaceStage, set_client_factory
 from huggingface_hub._space_api import INTERMEDIATE_SPACE_STAGES  # not exported; wait_for_space goes by it
 from huggingface_hub.utils import httpx
@@ -123,7 +124,14 @@ class Prediction(BaseModel):
 
 def create_app(settings: Settings) -> FastAPI:
     """The API. `app.state.serving` has what answers; at first, nothing does."""
-    app = FastAPI(title="Grievance classifier", max_body_size=MAX_BODY, redirect_slashes=False)
+    app = FastAPI(
+        title="Grievance classifier",
+        max_body_size=MAX_BODY,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    add_pages(app)
     app.add_middleware(InFlightLimit, tokens=tokens_by_path(settings))
     app.state.serving = serving = Serving()
     documented = json.loads(Path(__file__).with_name("api_examples.json").read_text(encoding="utf-8"))
@@ -148,8 +156,13 @@ def create_app(settings: Settings) -> FastAPI:
         return JSONResponse({"detail": [{"loc": e["loc"], "msg": e["msg"]} for e in error.errors()]}, 422)
 
     @app.head("/", include_in_schema=False)
+    @app.get("/", responses=documented["health"], response_model=dict[str, str | None])
+    async def root(request: Request, response: Response) -> Any:
+        """A page for a browser; for programs the same as /health."""
+        response.headers["Vary"] = "Accept"
+        return front_page() if is_wanted(request) else await health(response)
+
     @app.head("/health", include_in_schema=False)
-    @app.get("/", responses=documented["health"])
     @app.get("/health", responses=documented["health"])
     async def health(response: Response) -> dict[str, str | None]:
         """200 and the loaded version, or 503 and the reason while there is none."""

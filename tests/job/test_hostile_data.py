@@ -8,12 +8,11 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from rehearsal.local_hub import LocalHub
 from tests.conftest import FIRST, LABELS, USERS, City, LiveAPI, Run, meanwhile
 from tests.hostile_texts import HOSTILE, control_characters
-from tests.job.test_status_page import CHROMIUM
 
 Rows = list[dict[str, Any]]
 
@@ -102,18 +101,14 @@ def test_hostile_texts_stand_in_the_report_as_text(hostile_run: tuple[Run, int])
     assert len(page) < 500_000
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
-def test_a_browser_runs_nothing_of_them(hostile_run: tuple[Run, int]) -> None:
+def test_a_browser_runs_nothing_of_them(hostile_run: tuple[Run, int], browser: Browser) -> None:
     asked: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("dialog", lambda dialog: asked.append(dialog.message))
-        page.goto((hostile_run[0].folder / "report.html").as_uri())
-        assert page.title() == "Accepted: Retraining the urgency model"
-        assert page.evaluate("document.images.length + document.scripts.length + window.frames.length") == 0
-        browser.close()
+    page = browser.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("dialog", lambda dialog: asked.append(dialog.message))
+    page.goto((hostile_run[0].folder / "report.html").as_uri())
+    assert page.title() == "Accepted: Retraining the urgency model"
+    assert page.evaluate("document.images.length + document.scripts.length + window.frames.length") == 0
     assert asked == [(hostile_run[0].folder / "report.html").as_uri()]
 
 

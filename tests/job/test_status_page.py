@@ -1,50 +1,21 @@
 """The page in a real browser: a run is watched from its start to the verdict."""
 
-import os
-import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from retrain.events import Ended
 from retrain.journal import Journal
 from retrain.lifecycle.status_page import open_port, serve
+from tests.browsing import open_page
 from tests.conftest import CITY, City
 from tests.job.test_job_faults import answer_right
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
 Splits = dict[str, list[dict[str, Any]]]
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        assert not os.environ.get("CI"), "the browser tests need Debian's chromium"
-        pytest.skip("Debian's chromium is not installed")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=quiet)
-        yield browser
-        browser.close()
-
-
-def open_page(
-    browser: Browser, url: str, width: int = 1000, colours: Any = "light"
-) -> tuple[Page, list[str]]:
-    """The page, and a list that fills with what goes wrong on it and with requests to elsewhere."""
-    page, wrong = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=colours), []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: None if request.url.startswith(url) else wrong.append(request.url))
-    page.goto(url)
-    return page, wrong
 
 
 def resident_megabytes(pid: int) -> float:

@@ -15,14 +15,7 @@ from common.feedback_store import FeedbackStore
 from rehearsal.city_database import Cluster
 from rehearsal.local_hub import LocalHub
 from tests.conftest import SOURCE
-from tests.spaces.test_inference_space import (  # noqa: F401 (fixtures)
-    NEWEST,
-    REPO,
-    USERS,
-    Space,
-    classifier,
-    start,
-)
+from tests.spaces.conftest import NEWEST, REPO, USERS, Space
 
 TOKEN = "the-officers-token"
 NAMES = {"urgency": ["NORMAL", "URGENT", "HIGHLY URGENT"], "department": ["Waste"]}
@@ -34,7 +27,7 @@ WATER = {
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Iterator[LocalHub]:  # noqa: F811
+def hub(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Iterator[LocalHub]:
     with LocalHub(tmp_path_factory.mktemp("hub"), USERS) as running:
         api = HfApi(endpoint=running.url, token="hf_owner")
         api.create_repo(REPO)
@@ -44,7 +37,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def start_with_feedback(hub: LocalHub, start: Callable[..., Space]) -> Callable[..., Space]:  # noqa: F811
+def start_with_feedback(hub: LocalHub, start: Callable[..., Space]) -> Callable[..., Space]:
     def started(**variables: str) -> Space:
         settings = {"MODEL_REPO": REPO, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner"}
         settings |= {"FEEDBACK_TOKEN": TOKEN, "FEEDBACK_LABELS": json.dumps(NAMES)}

@@ -10,13 +10,11 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
@@ -31,103 +29,18 @@ from benchmarks.inference_load import (
     answers_of_one_client,
     drive,
     make_bodies,
-    make_classifier,
     resident_megabytes,
 )
 from rehearsal.local_hub import LocalHub
-from rehearsal.sample_data import URGENCY_SHARES, make_grievances
+from rehearsal.sample_data import URGENCY_SHARES
 from retrain.evaluation.live_model import LiveModel
 from tests.conftest import SOURCE
+from tests.spaces.conftest import JSON, NEWEST, REPO, TEXTS, USERS, Space
 
 APP = SOURCE / "companion_spaces" / "inference"
-USERS = {"hf_owner": {"name": "city", "fullname": "The City", "orgs": []}}
-REPO, RETRAIN_SPACE = "city/urgency", "city/retrain"
+RETRAIN_SPACE = "city/retrain"
 SECRETS = {"API_TOKEN": "open-sesame", "AUDIT_KEY": "a-key-of-ours", "RETRAIN_TRIGGER_TOKEN": "once-more"}
-TEXTS = [row["grievance"] for row in make_grievances(300)]
-JSON = {"Content-Type": "application/json"}
-NEWEST, OLDER = "v20260801_093000", "v20260731_235959"
-
-
-@dataclass
-class Space:
-    """A running app.py: its address, its process, and the files of its standard error and output."""
-
-    url: str
-    process: subprocess.Popen
-    log: Path
-    audit: Path
-
-    @property
-    def address(self) -> str:
-        return self.url.removeprefix("http://")
-
-    @property
-    def audited(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.audit.read_text().splitlines()]
-
-    def ask(self, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
-        """The status and the JSON of an answer; a body makes it a POST."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = JSON | ({"Authorization": f"Bearer {token}"} if token else {})
-        request = urllib.request.Request(self.url + path, data, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-    def health(self, wanted: int = 200) -> dict[str, Any]:
-        """Poll until /health answers with the status wanted."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                status, answer = self.ask("/health")
-                if status == wanted:
-                    return answer
-            except OSError:  # the port isn't open yet
-                pass
-            time.sleep(0.05)
-        raise AssertionError(f"/health never answered {wanted}:\n{self.log.read_text()}")
-
-    def waits(self) -> dict[str, Any]:
-        """Poll until /health says that there is something to wait for, and nothing to serve."""
-        while (about := self.health(wanted=503))["status"] == "starting":
-            time.sleep(0.05)
-        return about
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Space]]:
-    """Start an app with an environment of its own; what was started ends with the module."""
-    started: list[Space] = []
-
-    def start_app(**variables: str) -> Space:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        home = tmp_path_factory.mktemp("space")
-        platform = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
-        hub = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        environment = platform | hub | {"PORT": str(port), "OMP_NUM_THREADS": "1"} | variables
-        log, audit = home / "log.txt", home / "audit.jsonl"
-        with log.open("w") as errors, audit.open("w") as output:
-            process = subprocess.Popen(
-                [sys.executable, "app.py"], cwd=APP, env=environment, stdout=output, stderr=errors
-            )
-        started.append(Space(f"http://127.0.0.1:{port}", process, log, audit))
-        return started[-1]
-
-    yield start_app
-    for space in started:
-        space.stop()
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_classifier(tmp_path_factory.mktemp("classifier"), TEXTS)
+OLDER = "v20260731_235959"
 
 
 @pytest.fixture(scope="module")
@@ -626,7 +539,7 @@ def test_a_hub_that_is_away_or_refuses_is_a_502_without_a_secret(
 def test_without_a_trigger_token_there_is_no_retrain(space: Space, pinned: Space) -> None:
     space.health()
     assert space.ask("/retrain", {}, "")[0] == 404
-    assert list(space.ask("/openapi.json")[1]["paths"]) == ["/health", "/", "/predict"]
+    assert list(space.ask("/openapi.json")[1]["paths"]) == ["/", "/health", "/predict"]
     assert "/retrain" in pinned.ask("/openapi.json")[1]["paths"]
 
 
