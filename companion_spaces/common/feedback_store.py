@@ -31,6 +31,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    true,
     update,
 )
 from sqlalchemy.engine import make_url
@@ -277,9 +278,64 @@ class FeedbackStore:
             row = {"id": uuid.uuid4().hex, "feedback_id": feedback_id, "verdict": verdict}
             row |= _columns(labels) | {"reviewer": reviewer, "at": now}
             connection.execute(insert(reviews).values(row))
-            decision = decided(_labels_of(reported), self._reviews(connection, feedback_id))
+            decision = decided(
+                _labels_of(reported),
+                self._verdicts(connection, reviews.c.feedback_id == feedback_id)[feedback_id],
+            )
             self._derive(connection, reported, decision, now)
             return decision
+
+    def pending(self, most: int = 500) -> list[dict[str, Any]]:
+        """Feedback that is not decided, oldest first: its columns, labels, the model's scores, its reviewers.
+
+        What reviewers disagree on is not decided.
+        """
+        done = select(reviewed_feedback.c.feedback_id).where(reviewed_feedback.c.reviewed)
+        query = (
+            select(feedback, predictions.c.label, predictions.c.scores)
+            .outerjoin(predictions, predictions.c.id == feedback.c.prediction_id)
+            .where(feedback.c.id.not_in(done))
+            .order_by(feedback.c.received_at)
+            .limit(most)
+        )
+        with self._transaction() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+            given = self._verdicts(connection, reviews.c.feedback_id.in_([row["id"] for row in rows]))
+        found = []
+        for row in rows:
+            decision = decided(_labels_of(row), given.get(row["id"], ()))
+            if decision.state == "pending":
+                scores = json.loads(row.pop("scores") or "{}")
+                more = {"labels": _labels_of(row), "scores": scores, "by": decision.reviewers}
+                found.append({name: _in_utc(value) for name, value in row.items()} | more)
+        return found
+
+    def unlabelled(self, most: int = 500) -> list[dict[str, Any]]:
+        """The newest predictions that nobody has given feedback on: their columns, scores by label."""
+        query = (
+            select(predictions)
+            .outerjoin(feedback, feedback.c.prediction_id == predictions.c.id)
+            .where(feedback.c.id.is_(None))
+            .order_by(predictions.c.created_at.desc())
+            .limit(most)
+        )
+        with self._transaction() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [row | {"scores": json.loads(row["scores"])} for row in rows]
+
+    def verdicts(self) -> dict[str, list[Review]]:
+        """The reviews of each feedback, oldest first."""
+        with self._transaction() as connection:
+            return self._verdicts(connection, true())
+
+    def _verdicts(self, connection: Connection, where: Any) -> dict[str, list[Review]]:
+        given: dict[str, list[Review]] = {}
+        for row in map(
+            dict, connection.execute(select(reviews).where(where).order_by(reviews.c.at)).mappings()
+        ):
+            review = Review(row["verdict"], row["reviewer"], _labels_of(row))
+            given.setdefault(row["feedback_id"], []).append(review)
+        return given
 
     def count_reviewed(self, label: str, since: datetime | None) -> int:
         """The reviewed corrections of a label set that were reviewed after a time."""
@@ -322,11 +378,6 @@ class FeedbackStore:
         query = select(feedback).where(feedback.c.idempotency_key == key)
         found = connection.execute(query).mappings().first()
         return dict(found) if found else None
-
-    def _reviews(self, connection: Connection, feedback_id: str) -> list[Review]:
-        query = select(reviews).where(reviews.c.feedback_id == feedback_id).order_by(reviews.c.at)
-        rows = connection.execute(query).mappings()
-        return [Review(row["verdict"], row["reviewer"], _labels_of(dict(row))) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

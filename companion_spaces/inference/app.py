@@ -138,7 +138,10 @@ def create_app(settings: Settings) -> FastAPI:
     turns = Turns()
     feedback = None
     if settings.feedback_token:
-        from feedback import feedback_of, feedback_router  # with a database's client, which others do without
+        from common.feedback_api import (
+            feedback_of,
+            feedback_router,
+        )  # with a database's client, which others do without
 
         feedback = feedback_of(
             settings.feedback_token,

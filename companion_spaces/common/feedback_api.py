@@ -1,7 +1,8 @@
 """POST /feedback: an officer's correction of an answer, kept until somebody has reviewed it.
 
-It is stored in PostgreSQL or SQLite (common.feedback_store), or forwarded to the review service where the
-Space can't reach the database. What is acknowledged is stored.
+Both the inference Space and the review Space offer it. It is stored in PostgreSQL or SQLite
+(common.feedback_store), or forwarded to the review Space where the database is out of reach. What is
+acknowledged is stored.
 """
 
 import hashlib
@@ -11,10 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import compare_digest
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Response
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from huggingface_hub.utils import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -164,14 +166,19 @@ class Feedback:
 
 
 def feedback_router(feedback: Feedback) -> APIRouter:
-    """The route /feedback. `limits` has looked at the token before the body is read."""
-    router, bucket = APIRouter(), Bucket()
+    """The route /feedback, for bearers of the token."""
+    router, bucket, bearer = APIRouter(), Bucket(), HTTPBearer(auto_error=False)
+
+    def with_the_token(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+        wanted = feedback.token.get_secret_value()
+        if given is None or not compare_digest(given.credentials.encode(), wanted.encode()):
+            raise HTTPException(401, "send the bearer token", {"WWW-Authenticate": "Bearer"})
 
     def not_too_often() -> None:
         if wait := bucket.seconds_to_wait():
             raise HTTPException(429, "too many corrections at a time", {"Retry-After": f"{wait + 1:.0f}"})
 
-    needs = [Depends(HTTPBearer(auto_error=False)), Depends(not_too_often)]
+    needs = [Depends(with_the_token), Depends(not_too_often)]
 
     @router.post("/feedback", status_code=201, dependencies=needs)
     @router.post("/feedback/", status_code=201, dependencies=needs, include_in_schema=False)
