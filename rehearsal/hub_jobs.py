@@ -1,0 +1,343 @@
+"""The Hub's routes for Jobs and scheduled Jobs; jobs_protocol.md has their shapes.
+
+A scheduled Job is not started by the clock here, only by its trigger. It outlives a restart of the server,
+as it does on the Hub.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import StreamingResponse
+
+from .hub_call import Asked, Call, Json
+from .hub_storage import HubError, iso
+from .job_host import OVER, HostedJob, JobHost, new_id
+
+JOBS, SCHEDULED = "/api/jobs/{namespace}", "/api/scheduled-jobs/{namespace}"
+ONE_JOB, ONE_SCHEDULED = JOBS + "/{job_id}", SCHEDULED + "/{job_id}"
+EVERY = {"@hourly": timedelta(hours=1), "@daily": timedelta(days=1)}
+NAMES = ("@annually", "@yearly", "@monthly", "@weekly", "@daily", "@hourly")
+LABEL = re.compile(r"[A-Za-z0-9_-]{1,100}")
+HARDWARE = {
+    "cpu-basic": ("CPU Basic", "2 vCPU", "16 GB", 167),
+    "cpu-upgrade": ("CPU Upgrade", "8 vCPU", "32 GB", 500),
+}
+
+api = APIRouter()
+
+
+class Records:
+    """What outlives the server, as one JSON file each: scheduled Jobs or webhooks, oldest first."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self.all: dict[str, Json] = {
+            file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))
+        }
+
+    def save(self, record: Json) -> Json:
+        """Add a record, or make its change durable."""
+        self.all[record["id"]] = record
+        (self._folder / f"{record['id']}.json").write_text(json.dumps(record, indent=1))
+        return record
+
+    def remove(self, record_id: str) -> None:
+        """Delete a record."""
+        del self.all[record_id]
+        (self._folder / f"{record_id}.json").unlink()
+
+
+class JobsOfHub:
+    """Jobs, scheduled Jobs and webhooks of a Hub.
+
+    Without `keeps_timeouts` it forgets the time-outs of scheduled Jobs.
+    """
+
+    def __init__(self, root: Path, host: JobHost) -> None:
+        self.host = host
+        self.scheduled = Records(root / "scheduled_jobs")
+        self.webhooks = Records(root / "webhooks")
+        self.keeps_timeouts = True
+
+
+def jobs_of(call: Call) -> JobsOfHub:
+    """What this Hub has of Jobs."""
+    jobs: JobsOfHub = call.request.app.state.jobs
+    return jobs
+
+
+def owner_of(call: Call) -> str:
+    """The namespace in the path; 401, 403 or 404 if the user may not do this in it."""
+    namespace = call.part("namespace")
+    if call.request.method != "GET":
+        call.require_writer(f"{namespace}/")
+    elif not call.user:
+        raise HubError(401, "Invalid username or password.")
+    elif not call.owns(f"{namespace}/"):
+        raise HubError(404, "Not found")
+    return namespace
+
+
+def checked(spec: Json) -> Json:
+    """A Job's specification as it was sent; 400 if it can't be one."""
+    labels = spec.get("labels", {})
+    faults = [f"label {key}={value}" for key, value in labels.items() if not (_fits(key) and _fits(value))]
+    if not isinstance(spec.get("command"), list) or not spec["command"]:
+        faults.append("command")
+    if ("dockerImage" in spec) == ("spaceId" in spec):
+        faults.append("dockerImage or spaceId")
+    if any("mountPath" not in each for each in spec.get("volumes", [])):
+        faults.append("volumes")
+    if faults:
+        raise HubError(400, f"Invalid job: {', '.join(faults)}")
+    return spec
+
+
+def _fits(text: str) -> bool:
+    return LABEL.fullmatch(str(text).replace(".", "-")) is not None  # dots: in names only, which become tags
+
+
+def described_spec(spec: Json) -> Json:
+    """What is shown of a specification: secrets without their values, and `timeout` for timeoutSeconds."""
+    kept = {
+        name: value for name, value in spec.items() if name not in ("timeoutSeconds", "attempts", "extra")
+    }
+    kept["secrets"] = dict.fromkeys(spec.get("secrets", {}), "")
+    attempts = {"retry": spec["attempts"] - 1} if spec.get("attempts") else {}
+    return kept | attempts | {"timeout": spec.get("timeoutSeconds")}
+
+
+def described(job: HostedJob) -> Json:
+    """A Job in the form of the Hub's JSON, which has no time-out."""
+    shown = {name: value for name, value in described_spec(job.spec).items() if name != "timeout"}
+    times = {"createdAt": job.created_at, "startedAt": job.started_at, "finishedAt": job.finished_at}
+    end = job.finished_at or time.time()
+    durations = {
+        "schedulingSecs": int(job.started_at - job.created_at) if job.started_at else None,
+        "runningSecs": int(end - job.started_at) if job.started_at else None,
+        "totalSecs": int(end - job.created_at),
+    }
+    return shown | {name: iso(at) if at else None for name, at in times.items()} | {
+        "id": job.id,
+        "owner": owner(job.namespace),
+        "initiator": job.initiator,
+        "status": {"stage": job.stage, "message": job.message or None},
+        "durations": durations,
+    }  # fmt: skip
+
+
+def owner(namespace: str) -> Json:
+    """The owner of a Job."""
+    return {"id": f"id-of-{namespace}", "name": namespace, "type": "user"}
+
+
+# --- Jobs
+
+
+@api.get("/api/jobs/hardware")
+def hardware() -> list[Json]:
+    """Some of the hardware."""
+    return [
+        {"name": name, "prettyName": pretty, "cpu": cpu, "ram": ram, "ephemeralStorage": "50 GB"}
+        | {"accelerator": None, "unitCostMicroUSD": cost, "unitCostUSD": cost / 1e6, "unitLabel": "minute"}
+        for name, (pretty, cpu, ram, cost) in HARDWARE.items()
+    ]
+
+
+@api.post(JOBS)
+def run_job(call: Asked, payload: Json) -> Json:
+    """Run a Job."""
+    namespace = owner_of(call)
+    initiator = {"type": "user", "id": owner(namespace)["id"], "name": call.user["name"]}
+    return described(jobs_of(call).host.start(namespace, checked(payload), initiator))
+
+
+@api.get(JOBS)
+def list_jobs(call: Asked) -> list[Json]:
+    """The Jobs of a namespace, newest first."""
+    namespace, asked = owner_of(call), call.request.query_params
+    found = [job for job in reversed(jobs_of(call).host.jobs.values()) if job.namespace == namespace]
+    stages, labels = asked.getlist("stage"), asked.getlist("label")
+    return [
+        described(job)
+        for job in found
+        if (not stages or job.stage in stages) and all(has_label(job.spec, each) for each in labels)
+    ]
+
+
+def has_label(spec: Json, wanted: str) -> bool:
+    """Whether a specification has a label, given as key=value."""
+    key, _, value = wanted.partition("=")
+    return bool(spec.get("labels", {}).get(key) == value)
+
+
+def job_in(call: Call) -> HostedJob:
+    """The Job in the path, or 404."""
+    namespace = owner_of(call)
+    job = jobs_of(call).host.jobs.get(call.part("job_id"))
+    if job is None or job.namespace != namespace:
+        raise HubError(404, "Job not found")
+    return job
+
+
+@api.get(ONE_JOB)
+def inspect_job(call: Asked) -> Json:
+    """One Job."""
+    return described(job_in(call))
+
+
+@api.post(ONE_JOB + "/cancel")
+def cancel_job(call: Asked) -> Json:
+    """Ask for a Job's end; the answer doesn't wait for it."""
+    job = job_in(call)
+    job.cancel()
+    return described(job)
+
+
+@api.post(ONE_JOB + "/duplicate")
+def rerun_job(call: Asked) -> Json:
+    """A new Job with the specification of another."""
+    job = job_in(call)
+    return described(
+        jobs_of(call).host.start(job.namespace, job.spec, {"type": "duplicated-job", "id": job.id})
+    )
+
+
+@api.put(ONE_JOB + "/labels")
+def set_labels(call: Asked, payload: Json) -> Json:
+    """Other labels."""
+    job = job_in(call)
+    job.spec = checked(job.spec | {"labels": payload["labels"]})
+    return described(job)
+
+
+@api.get(ONE_JOB + "/logs")
+def logs(call: Asked) -> StreamingResponse:
+    """Server-sent events: the lines so far, then new ones until the Job is over."""
+    job, tail = job_in(call), call.request.query_params.get("tail")
+
+    def events() -> Iterator[str]:
+        for line in job.lines(int(tail) if tail else None):
+            yield (
+                f"data: {json.dumps({'timestamp': line[0], 'data': line[1]})}\n\n" if line else ": alive\n\n"
+            )
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+# --- scheduled Jobs
+
+
+def schedule_in(payload: Json) -> str:
+    """When a scheduled Job runs; 400 if it is neither a name nor five fields."""
+    schedule = str(payload.get("schedule"))
+    if schedule not in NAMES and not re.fullmatch(r"[\d*/,A-Za-z-]+( [\d*/,A-Za-z-]+){4}", schedule):
+        raise HubError(400, f"Invalid schedule: {schedule}")
+    return schedule
+
+
+def described_schedule(record: Json) -> Json:
+    """A scheduled Job in the form of the Hub's JSON."""
+    shown = {name: record[name] for name in ("id", "createdAt", "schedule", "suspend", "concurrency")}
+    every, now = EVERY.get(record["schedule"]), datetime.now(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    upcoming = midnight + ((now - midnight) // every + 1) * every if every else None
+    status = {
+        "lastJob": record["lastJob"],
+        "nextJobRunAt": iso(upcoming.timestamp()) if upcoming and not record["suspend"] else None,
+    }
+    return shown | {
+        "owner": owner(record["namespace"]),
+        "jobSpec": described_spec(record["spec"]),
+        "status": status,
+    }
+
+
+@api.post(SCHEDULED)
+def create_scheduled_job(call: Asked, payload: Json) -> Json:
+    """A new scheduled Job, whether or not there is one like it."""
+    namespace, jobs = owner_of(call), jobs_of(call)
+    spec = checked(payload["jobSpec"])
+    if not jobs.keeps_timeouts:
+        spec.pop("timeoutSeconds", None)
+    switches = {name: bool(payload.get(name)) for name in ("suspend", "concurrency")}
+    record = {"id": new_id(), "createdAt": iso(time.time()), "lastJob": None, "namespace": namespace}
+    return described_schedule(
+        jobs.scheduled.save(record | switches | {"schedule": schedule_in(payload), "spec": spec})
+    )
+
+
+@api.get(SCHEDULED)
+def list_scheduled_jobs(call: Asked) -> list[Json]:
+    """The scheduled Jobs of a namespace; of those that have one label, if asked."""
+    namespace, label = owner_of(call), call.request.query_params.get("label")
+    found = [each for each in jobs_of(call).scheduled.all.values() if each["namespace"] == namespace]
+    return [described_schedule(each) for each in found if not label or has_label(each["spec"], label)]
+
+
+def scheduled_in(call: Call) -> Json:
+    """The scheduled Job in the path, or 404."""
+    namespace = owner_of(call)
+    record = jobs_of(call).scheduled.all.get(call.part("job_id"))
+    if record is None or record["namespace"] != namespace:
+        raise HubError(404, "Scheduled job not found")
+    return record
+
+
+@api.get(ONE_SCHEDULED)
+def inspect_scheduled_job(call: Asked) -> Json:
+    """One scheduled Job."""
+    return described_schedule(scheduled_in(call))
+
+
+@api.delete(ONE_SCHEDULED)
+def delete_scheduled_job(call: Asked) -> None:
+    """Delete a scheduled Job; a Job of it that runs goes on."""
+    jobs_of(call).scheduled.remove(scheduled_in(call)["id"])
+
+
+@api.post(ONE_SCHEDULED + "/suspend")
+@api.post(ONE_SCHEDULED + "/resume")
+def suspend_or_resume(call: Asked) -> None:
+    """Let no Job start by schedule, or let them start again."""
+    record = scheduled_in(call)
+    jobs_of(call).scheduled.save(record | {"suspend": call.path.endswith("/suspend")})
+
+
+@api.post(ONE_SCHEDULED + "/schedule")
+def set_schedule(call: Asked, payload: Json) -> Json:
+    """Change when it runs, and nothing else."""
+    record = scheduled_in(call)
+    return described_schedule(jobs_of(call).scheduled.save(record | {"schedule": schedule_in(payload)}))
+
+
+@api.put(ONE_SCHEDULED + "/labels")
+def set_scheduled_labels(call: Asked, payload: Json) -> Json:
+    """Other labels."""
+    record = scheduled_in(call)
+    spec = checked(record["spec"] | {"labels": payload["labels"]})
+    return described_schedule(jobs_of(call).scheduled.save(record | {"spec": spec}))
+
+
+@api.post(ONE_SCHEDULED + "/run")
+def trigger_scheduled_job(call: Asked) -> Json:
+    """Run it once, now; 409 while a Job of it runs, unless it allows for several."""
+    record, jobs = scheduled_in(call), jobs_of(call)
+    initiator = {"type": "scheduled-job", "id": record["id"]}
+    at_work: list[Any] = [
+        job for job in jobs.host.jobs.values() if job.initiator == initiator and job.stage not in OVER
+    ]
+    if at_work and not record["concurrency"]:
+        raise HubError(409, "Another instance of this scheduled job is running")
+    job = jobs.host.start(record["namespace"], record["spec"], initiator)
+    jobs.scheduled.save(record | {"lastJob": {"id": job.id, "at": iso(job.created_at)}})
+    return described(job)
