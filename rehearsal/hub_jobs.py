@@ -59,7 +59,8 @@ class Records:
 class JobsOfHub:
     """Jobs, scheduled Jobs and webhooks of a Hub.
 
-    Without `keeps_timeouts` it forgets the time-outs of scheduled Jobs.
+    Without `keeps_timeouts` it forgets the time-outs of scheduled Jobs; `webhook_timeout` is what it gives
+    the Jobs of webhooks instead of theirs.
     """
 
     def __init__(self, root: Path, host: JobHost) -> None:
@@ -67,6 +68,7 @@ class JobsOfHub:
         self.scheduled = Records(root / "scheduled_jobs")
         self.webhooks = Records(root / "webhooks")
         self.keeps_timeouts = True
+        self.webhook_timeout: int | None = None
 
 
 def jobs_of(call: Call) -> JobsOfHub:

@@ -44,6 +44,8 @@ def changed_by(call: Call, payload: Json) -> Json:
         spec = {
             name: value for name, value in job.spec.items() if name not in ("secrets", "volumes", "extra")
         }
+        if other := jobs_of(call).webhook_timeout:
+            spec["timeoutSeconds"] = other
         values["job"] = spec | {"secrets": payload.get("secrets", {})}
         values["namespace"] = job.namespace
     return values | {"user": user}
