@@ -155,6 +155,12 @@ class Jobs:
         with hub_errors("delete the scheduled Job", job_id):
             self._api.delete_scheduled_job(scheduled_job_id=job_id, namespace=self.namespace)
 
+    def trigger(self, job_id: str) -> str:
+        """Run a scheduled Job once, now; returns the address of its page."""
+        with hub_errors("start the scheduled Job", job_id):
+            job = self._api.trigger_scheduled_job(scheduled_job_id=job_id, namespace=self.namespace)
+        return job.url
+
     def start(self, plan: JobPlan) -> JobInfo:
         """Run a Job now."""
         marker = {REQUEST: uuid.uuid4().hex}

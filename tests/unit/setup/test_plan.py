@@ -234,3 +234,11 @@ def test_hardware_and_sleep_are_asked_for_where_they_differ(api: HfApi, spec: Sp
     assert "city/retrain: sleep after 3600 seconds" in planned
     assert Space(api, spec.repo_id).hardware() == ("t4-small", 3600)
     assert steps(api, spec) == []
+
+
+def test_with_jobs_no_retrain_space_is_planned(api: HfApi, env_file: EnvFile) -> None:
+    image = {"HOST": "job", "JOB_IMAGE": "ghcr.io/city/retrain:cpu"}
+    (values,) = installations(env_file(HF_TOKEN=CITY, RETRAIN_SPACE_ID="city/retrain", **image))
+    planned = [step.what for step in plan(api, values)]
+    assert "create the private Space city/inference" in planned
+    assert not [what for what in planned if "city/retrain" in what]
