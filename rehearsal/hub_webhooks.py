@@ -7,7 +7,7 @@ import json
 from fastapi import APIRouter
 
 from .hub_call import Asked, Call, Json
-from .hub_jobs import described_spec, jobs_of
+from .hub_jobs import JobsOfHub, described_spec, jobs_of
 from .hub_storage import HubError, Repository
 from .job_host import new_id
 
@@ -116,7 +116,7 @@ def deliver(call: Call, ref: str, old: str | None, new: str | None) -> None:
         wants = not record["disabled"] and "repo" in record["domains"] and record.get("job")
         if wants and any(_watches(item, repository) for item in record["watched"]):
             payload = payload_of(repository, updated, record["id"])
-            start(call, record, payload, delivery=new_id())
+            start(jobs_of(call), record, payload, delivery=new_id())
 
 
 def payload_of(repository: Repository, updated_refs: list[Json], webhook_id: str) -> Json:
@@ -134,7 +134,7 @@ def payload_of(repository: Repository, updated_refs: list[Json], webhook_id: str
     }
 
 
-def start(call: Call, record: Json, payload: Json, delivery: str) -> None:
+def start(jobs: JobsOfHub, record: Json, payload: Json, delivery: str) -> None:
     """Start the Job of a webhook with what it is told."""
     told = {
         "WEBHOOK_PAYLOAD": json.dumps(payload),
@@ -144,7 +144,7 @@ def start(call: Call, record: Json, payload: Json, delivery: str) -> None:
     }
     told |= {"WEBHOOK_SECRET": record["secret"]} if record.get("secret") else {}
     initiator = {"type": "webhook", "id": record["id"]}
-    jobs_of(call).host.start(record["namespace"], record["job"] | {"extra": told}, initiator)
+    jobs.host.start(record["namespace"], record["job"] | {"extra": told}, initiator)
 
 
 def _watches(item: Json, repository: Repository) -> bool:
