@@ -170,7 +170,7 @@ def test_a_space_that_needs_a_paid_plan_is_explained_with_the_ways_without_one(
     with pytest.raises(HubError) as refused:
         steps(api, spec)
     assert f"the Hub wants a paid plan for a Docker Space ({said})" in str(refused.value)
-    assert "`docker run` (docs/image.md), or as a Job of the Hub with `hf jobs run`" in str(refused.value)
+    assert "`docker run` (docs/image.md), or as a Job of the Hub with HOST=job" in str(refused.value)
 
 
 # --- the steps
