@@ -120,7 +120,7 @@ def deliver(call: Call, ref: str, old: str | None, new: str | None) -> None:
 
 
 def payload_of(repository: Repository, updated_refs: list[Json], webhook_id: str) -> Json:
-    """What a webhook is told of a change of a repository's content."""
+    """The payload for a change of a repository's content."""
     return {
         "event": {"action": "update", "scope": "repo.content"},
         "repo": {
@@ -135,16 +135,16 @@ def payload_of(repository: Repository, updated_refs: list[Json], webhook_id: str
 
 
 def start(jobs: JobsOfHub, record: Json, payload: Json, delivery: str) -> None:
-    """Start the Job of a webhook with what it is told."""
-    told = {
+    """Start the Job of a webhook with a payload in its environment."""
+    added = {
         "WEBHOOK_PAYLOAD": json.dumps(payload),
         "WEBHOOK_REPO_ID": payload["repo"]["name"],
         "WEBHOOK_REPO_TYPE": payload["repo"]["type"],
         "WEBHOOK_ID": delivery,
     }
-    told |= {"WEBHOOK_SECRET": record["secret"]} if record.get("secret") else {}
+    added |= {"WEBHOOK_SECRET": record["secret"]} if record.get("secret") else {}
     initiator = {"type": "webhook", "id": record["id"]}
-    jobs.host.start(record["namespace"], record["job"] | {"extra": told}, initiator)
+    jobs.host.start(record["namespace"], record["job"] | {"extra": added}, initiator)
 
 
 def _watches(item: Json, repository: Repository) -> bool:

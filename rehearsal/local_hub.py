@@ -18,7 +18,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from . import hub_jobs, hub_routes, hub_uploads, hub_webhooks
+from . import hub_jobs, hub_routes, hub_schedules, hub_uploads, hub_webhooks
 from .hub_call import User
 from .hub_faults import DroppableProtocol, Faults
 from .hub_storage import HubStorage
@@ -53,7 +53,12 @@ class LocalHub:
             app.state.storage, root / "jobs", space_grace_seconds, runs_processes=host_spaces
         )
         app.state.jobs = self.jobs = hub_jobs.JobsOfHub(root, self.job_host)
-        for router in (hub_jobs.api, hub_webhooks.api, hub_uploads.api):  # before the general paths
+        for router in (
+            hub_jobs.api,
+            hub_schedules.api,
+            hub_webhooks.api,
+            hub_uploads.api,
+        ):  # before the general paths
             app.include_router(router)
         app.include_router(hub_routes.api)
         app.add_api_route(

@@ -228,7 +228,7 @@ def _look_for(look: Callable[[], list[Made]]) -> list[Made]:
 def own_timeout(api: HfApi, job_id: str) -> int | None:
     """The seconds that the Job in which we run may take; None if nothing says so.
 
-    The Hub tells the time-out of a scheduled Job only, so a Job asks for the one that it comes from.
+    The client shows the time-out of a scheduled Job only, so a Job asks for the one that it comes from.
 
     Raises:
         HubError: the Hub refused or did not answer.

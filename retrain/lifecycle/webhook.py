@@ -72,9 +72,10 @@ def why_not_due(delivery: Delivery, dataset: str, trained: Iterable[str]) -> str
     versions = [name for name in versions if is_version_tag(name)]
     if not versions:
         return f"The webhook is about a change of {dataset} that is no new version."
-    newest, latest = max(versions), max(trained, default="")
-    if newest <= latest:
-        return f"The webhook is about {newest}, and a run has already decided on {latest}."
+    # By their names, not by the times in them: a clock that was once ahead must not stop all later versions.
+    decided = set(trained)
+    if all(name in decided for name in versions):
+        return f"The webhook is about {', '.join(versions)}, on which a run has already decided."
     return None
 
 

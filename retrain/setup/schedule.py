@@ -109,7 +109,7 @@ class Schedule:
             yield f"webhook {webhook.id}: for each new version of {', '.join(webhook.watched)}{state}"
 
     def _is_good(self, plan: JobPlan, webhook: Webhook) -> bool:
-        # A Hub that does not tell the time-out of a webhook's Job may have kept it.
+        # If the Hub does not show the time-out of a webhook's Job, it may have kept it.
         ignored = {"time-out"} if webhook.spec.timeout is None else set()
         as_planned = not set(plan.differs_from(webhook.spec)) - ignored
         return as_planned and webhook.watched == (self.dataset,) and not webhook.disabled
@@ -170,7 +170,7 @@ def schedule_in(values: Mapping[str, str]) -> str | None:
 
 
 def _purpose(model: str) -> str:
-    """A label for a model repository. It may have letters, digits and dashes: a hash tells a.b from a-b."""
+    """A label for a model repository: letters, digits and dashes. A hash keeps a.b apart from a-b."""
     readable = re.sub("[^A-Za-z0-9]+", "-", model)[:80]
     return f"{readable}-{hashlib.sha256(model.casefold().encode()).hexdigest()[:8]}"
 

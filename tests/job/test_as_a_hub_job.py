@@ -1,6 +1,7 @@
 """The job as a Job of the Hub: started by a schedule and by a webhook, with nothing to pause and no page."""
 
 import json
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def test_a_new_version_is_released_by_the_job_of_a_webhook_and_the_daily_one_fin
     start(world.hub.jobs, webhook, payload, for_version.spec["extra"]["WEBHOOK_ID"])
     replayed = by_webhook(world)[-1]
     assert replayed.wait() == "COMPLETED"
-    assert f"about {VERSION}, and a run has already decided on {VERSION}" in replayed.log
+    assert f"about {VERSION}, on which a run has already decided" in replayed.log
 
     schedule.run_now()
     daily = next(job for job in world.hub.job_host.jobs.values() if job.initiator["type"] == "scheduled-job")
@@ -139,3 +140,17 @@ def test_a_job_of_the_hub_opens_no_port_and_pauses_no_space(city: City) -> None:
     assert run.record["outcome"] == "failed", run.output
     assert not city.paused
     assert "needs `--timeout 735m`" in str(run.record["warnings"])
+
+
+def test_a_job_that_is_cancelled_records_its_end_and_pauses_no_space(
+    city: City, good_splits: dict[str, list[dict[str, Any]]]
+) -> None:
+    city.push(good_splits)
+    city.publish_a_model()
+    job = city.start(real_start=True, JOB_ID="6b")
+    city.wait_for(job, "stage", name="train")
+    job.send_signal(signal.SIGTERM)
+    run = city.end(job)
+    assert run.exit_code == 128 + signal.SIGTERM, run.output
+    assert run.record["outcome"] == "interrupted"
+    assert not city.paused

@@ -119,6 +119,12 @@ def test_a_refused_creation_is_not_repeated(hub: LocalHub) -> None:
     assert sum(each.method == "POST" for each in hub.requests) == 1
 
 
+def test_a_refusal_for_lack_of_credit_says_what_to_do(hub: LocalHub, jobs: Jobs) -> None:
+    hub.faults.add(path=CREATION, method="POST", status=402)
+    with pytest.raises(HubError, match=r"it has to be paid for\. Add credit to the account that owns it"):
+        jobs.schedule(PLAN, "@daily")
+
+
 def test_a_time_out_that_was_not_kept_is_an_error_and_leaves_no_job(hub: LocalHub, jobs: Jobs) -> None:
     hub.jobs.keeps_timeouts = False
     with pytest.raises(
