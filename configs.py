@@ -47,6 +47,8 @@ id2department = {i: name for name, i in department2id.items()}
 LABEL_SETS = {"urgency": urgency2id, "department": department2id}
 MAX_LABELS = 100
 SHORT_SECRET = 8  # characters
+# Of a Job of the Hub: what it needs beside MAX_RUN_MINUTES, to start and to end with its report and messages.
+JOB_MARGIN_MINUTES = 15
 
 
 _NAMES_A_SECRET = re.compile(r"(?i)token|key|secret|pass|auth|credential|\bsig")

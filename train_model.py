@@ -6,16 +6,18 @@ The exit code is the run's outcome (records.OUTCOMES; 128 + the signal's number 
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs import BaseConfig, get_config, in_both_roles
+from retrain.errors import HubError
 from retrain.events import Archived
 from retrain.job import Job, Steps, run, start
 from retrain.journal import Journal
 from retrain.language import N_
+from retrain.lifecycle.webhook import Delivery, why_not_due
 from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -58,6 +60,30 @@ def own_space(variables: Mapping[str, str]) -> str | None:
     return variables.get("RETRAIN_SPACE_ID") or variables.get("SPACE_ID")
 
 
+def why_not(config: BaseConfig, delivery: Delivery, api: "HfApi") -> str | None:
+    """Why the run that a webhook has started is not due; None if the data set has a new version."""
+    from retrain.hub.run_archive import RunArchive
+
+    return why_not_due(
+        delivery,
+        config.dataset_repo_id,
+        decided_on(RunArchive(api, config.hub_model_id), config.dataset_repo_id),
+    )
+
+
+def decided_on(runs: "RunArchive", dataset: str) -> Iterator[str]:
+    """The versions of the data set from which earlier runs made a model that was accepted or rejected."""
+    try:
+        records = runs.read()
+    except HubError as error:  # rather one run too many than a version without one
+        logger.warning("The earlier runs can't be read, so a replay is not noticed: %s", error)
+        return
+    decided = (record.dataset for record in records if record.outcome in ("accepted", "rejected"))
+    for known in decided:
+        if known and known.version_tag and known.repo_id.casefold() == dataset.casefold():
+            yield known.version_tag
+
+
 def run_apart(journal: Journal, environ: Mapping[str, str], module: str, *arguments: str) -> None:
     """Run a module on the run's folder in a process of its own: it is heavy, and its end is not ours."""
     command = [sys.executable, "-m", module, *arguments, str(journal.folder)]
@@ -89,7 +115,7 @@ STAGES = (
     N_("release"),
     N_("roll out"),
 )
-RETRAIN = Job(TRAINING, BaseConfig, get_config, own_space, at_the_end, stages=STAGES)
+RETRAIN = Job(TRAINING, BaseConfig, get_config, own_space, at_the_end, stages=STAGES, why_not=why_not)
 
 if __name__ == "__main__":
     sys.exit(start(RETRAIN))

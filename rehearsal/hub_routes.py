@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 
 from .hub_call import Asked, Call, Json
 from .hub_storage import KINDS, Entry, HubError, entry_not_found, etag, iso
+from .hub_webhooks import deliver
 from .space_host import new_space_settings
 
 REPO = "/api/{kind}/{owner}/{name}"
@@ -166,20 +167,27 @@ def refs(call: Asked) -> Json:
 @api.post(REPO + "/tag/{revision}")
 def create_tag(call: Asked, payload: Json) -> None:
     """Tag a revision; 409 if the tag exists, whatever it points to."""
-    call.repository.create_ref(f"refs/tags/{payload['tag']}", call.commit)
+    ref = f"refs/tags/{payload['tag']}"
+    call.repository.create_ref(ref, call.commit)
+    deliver(call, ref, None, call.commit.id.decode())
 
 
 @api.post(REPO + "/branch/{branch}")
 def create_branch(call: Asked, payload: Json) -> None:
     """A new branch at `startingPoint`, or at main."""
     start = call.repository.resolve(payload.get("startingPoint", "main"))
-    call.repository.create_ref(f"refs/heads/{call.part('branch')}", start)
+    ref = f"refs/heads/{call.part('branch')}"
+    call.repository.create_ref(ref, start)
+    deliver(call, ref, None, start.id.decode())
 
 
 @api.delete(REPO + "/tag/{tag}")
 def delete_tag(call: Asked) -> None:
     """Delete a tag."""
-    call.repository.delete_ref(f"refs/tags/{call.part('tag')}")
+    ref = f"refs/tags/{call.part('tag')}"
+    old = call.repository.git.refs.read_ref(ref.encode()) or b""
+    call.repository.delete_ref(ref)
+    deliver(call, ref, old.decode(), None)
 
 
 @api.delete(REPO + "/branch/{branch}")

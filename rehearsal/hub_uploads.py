@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from .hub_call import Asked, Call, Json
 from .hub_routes import REPO
 from .hub_storage import HubError, Repository, etag, revision_not_found
+from .hub_webhooks import deliver
 
 LFS_FROM_BYTES = 10 * 1024 * 1024
 LFS_BATCH = "/{owner}/{name}.git/info/lfs/objects/batch"
@@ -101,6 +102,7 @@ def commit(call: Asked, body: Annotated[bytes, Body()]) -> Json:
     if repository.kind == "spaces" and ref == "refs/heads/main":
         call.space.changed()
     oid = made.id.decode()
+    deliver(call, ref, made.parents[0].decode() if made.parents else None, oid)
     return answer | {"commitOid": oid, "commitUrl": f"{call.url_of(repository)}/commit/{oid}"}
 
 

@@ -2,7 +2,7 @@
 
     python -m rehearsal.local_hub --port 8080 --root DIR --users users.json [--host-spaces]
 
-This module puts the parts together: routes, storage, faults and Spaces.
+This module puts the parts together: routes, storage, faults, Spaces and Jobs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from . import hub_routes, hub_uploads
+from . import hub_jobs, hub_routes, hub_schedules, hub_uploads, hub_webhooks
 from .hub_call import User
 from .hub_faults import DroppableProtocol, Faults
 from .hub_storage import HubStorage
+from .job_host import JobHost
 from .space_host import SpaceHost
 
 
@@ -29,7 +30,8 @@ class LocalHub:
     """A local Hub in a thread of this process, for tests: `HfApi(endpoint=hub.url, token=...)`.
 
     Repositories are kept in `root`; a new LocalHub on the same root has them again. `users` are by token.
-    With `host_spaces` Spaces really run, until the Hub is closed. Otherwise their stages are simulated.
+    With `host_spaces` Spaces and Jobs really run, until the Hub is closed. Otherwise their stages are
+    simulated.
     """
 
     def __init__(
@@ -47,7 +49,17 @@ class LocalHub:
         app.state.users = users
         app.state.storage = HubStorage(root)
         app.state.host = self.space_host = SpaceHost(app.state.storage, pretended_build, space_grace_seconds)
-        app.include_router(hub_uploads.api)
+        self.job_host = JobHost(
+            app.state.storage, root / "jobs", space_grace_seconds, runs_processes=host_spaces
+        )
+        app.state.jobs = self.jobs = hub_jobs.JobsOfHub(root, self.job_host)
+        for router in (
+            hub_jobs.api,
+            hub_schedules.api,
+            hub_webhooks.api,
+            hub_uploads.api,
+        ):  # before the general paths
+            app.include_router(router)
         app.include_router(hub_routes.api)
         app.add_api_route(
             "/{path:path}", hub_routes.not_found, methods=["GET", "HEAD", "POST", "PUT", "DELETE"]
@@ -69,9 +81,11 @@ class LocalHub:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving and end the Spaces' processes."""
+        """Stop serving and end the processes of Spaces and Jobs."""
         self._server.should_exit = True
+        self.job_host.close()  # first: who follows a Job's log is served until it ends
         self._thread.join()
+        self.job_host.close()
         self.space_host.close()
 
     def __enter__(self) -> LocalHub:
@@ -90,7 +104,7 @@ def main() -> None:
     parser.add_argument(
         "--space-build-seconds", type=float, default=0.0, help="how long Spaces seem to build"
     )
-    parser.add_argument("--host-spaces", action="store_true", help="really run Spaces, as processes")
+    parser.add_argument("--host-spaces", action="store_true", help="really run Spaces and Jobs, as processes")
     options = vars(parser.parse_args())
     options["users"] = json.loads(options["users"].read_text())
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -138,7 +138,7 @@ class Space:
             if self._container:
                 command = self._container(environment)
             else:
-                environment = self._bare_environment(image, home) | environment
+                environment = bare_environment(image, home) | environment
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(
                     command,
@@ -154,15 +154,6 @@ class Space:
             self._arrive("CONFIG_ERROR", str(error))
         except OSError as error:
             self._arrive("BUILD_ERROR", str(error))
-
-    def _bare_environment(self, image: list[tuple[str, str]], home: Path) -> dict[str, str]:
-        """The environment that the image would give the process, without anything from the host's."""
-        path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-        environment = {"PATH": path, "LANG": "C.UTF-8", "HOME": str(home)}
-        for key, value in image:
-            if key != "HOME":
-                environment[key] = string.Template(value).safe_substitute(environment)
-        return environment
 
     def _given(self) -> dict[str, str]:
         """The Space's variables and secrets, and what the platform adds."""
@@ -295,6 +286,16 @@ def parse_dockerfile(text: str) -> tuple[list[str], list[tuple[str, str]]]:
     words = [word for line in re.findall(r"(?mi)^\s*ENV\s+(.+)$", text) for word in shlex.split(line)]
     pairs = [word.partition("=") for word in words]
     return json.loads(commands[-1]), [(key, value) for key, equals, value in pairs if equals]
+
+
+def bare_environment(image: list[tuple[str, str]], home: Path) -> dict[str, str]:
+    """The environment that the image would give a process, without anything from this machine's."""
+    path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+    environment = {"PATH": path, "LANG": "C.UTF-8", "HOME": str(home)}
+    for key, value in image:
+        if key != "HOME":
+            environment[key] = string.Template(value).safe_substitute(environment)
+    return environment
 
 
 def answers(port: int) -> bool:

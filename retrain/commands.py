@@ -67,8 +67,16 @@ def setup(
     """
     from retrain.hub.client import check_token, connect, hub_errors
     from retrain.hub.spaces import Space
-    from retrain.setup.installation import READ_TOKEN, installations, preparation_of, warnings_of
+    from retrain.setup.installation import (
+        READ_TOKEN,
+        SCHEDULE,
+        installations,
+        is_job,
+        preparation_of,
+        warnings_of,
+    )
     from retrain.setup.plan import plan, plan_space
+    from retrain.setup.schedule import Schedule, schedule_in
 
     found, preparation = installations(env_file), preparation_of(env_file)
     for warning in warnings_of(found):
@@ -82,7 +90,11 @@ def setup(
             )
         check_token(api)
         with hub_errors("set up", values["SPACE_REPO_ID"]):
-            _carry_out(plan(api, values, renew_secrets=renew_secrets), yes=yes)
+            steps = [*plan(api, values, renew_secrets=renew_secrets)]
+            if is_job(values) or SCHEDULE in values:
+                when = schedule_in(values)
+                steps += Schedule(api, values).steps(when, renew_secrets=renew_secrets)
+            _carry_out(steps, yes=yes)
     if preparation:
         print("data sets:")
         with hub_errors("set up", preparation.repo_id):
@@ -128,6 +140,59 @@ def check(env_file: EnvFile = Path(".env")) -> None:
                 wrong = True
     if wrong:
         raise typer.Exit(1)
+
+
+@app.command()
+def schedule(
+    when: Annotated[
+        str | None,
+        typer.Argument(
+            help="@hourly, @daily, @weekly …, a cron line, or now; SCHEDULE or @daily by default."
+        ),
+    ] = None,
+    env_file: Annotated[Path, typer.Option("--env-file", help="The settings of the installation.")] = Path(
+        ".env"
+    ),
+    on_new_version: Annotated[
+        bool, typer.Option("--on-new-version", help="Also start it for each new version of the data set.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--list", help="Show what there is, and change nothing.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete scheduled Job and webhook.")] = False,
+    renew_secrets: Annotated[
+        bool, typer.Option("--renew-secrets", help="Make them anew, with the secrets of the file.")
+    ] = False,
+) -> None:
+    """Run the job by a schedule, as a Job of the Hub.
+
+    It has the image, variables and secrets of the retrain Space, and time for MAX_RUN_MINUTES. Done twice, it
+    changes nothing the second time. With "now" the scheduled Job runs once at once, too.
+    """
+    from retrain.hub.client import connect
+    from retrain.setup.installation import installations
+    from retrain.setup.schedule import Schedule, check_schedule, schedule_in
+
+    if (show, remove, bool(when) or on_new_version).count(True) > 1:
+        raise SettingsError("--list and --remove stand without a schedule and without each other.")
+    for values in installations(env_file):
+        print(f"{values['LABEL']}:")
+        wanted = check_schedule(when) if when and when != "now" else schedule_in(values)
+        installed = Schedule(connect(values["HF_TOKEN"]), values)
+        if show:
+            for line in list(installed.lines()) or ["nothing is scheduled"]:
+                print(f"  {line}")
+            continue
+        if remove:
+            steps = list(installed.removal())
+        else:
+            steps = list(installed.steps(wanted, renew_secrets=renew_secrets))
+            steps += installed.webhook_steps(renew_secrets=renew_secrets) if on_new_version else []
+        for step in steps:
+            step.do()
+            print(f"  done: {step.what}")
+        if not steps:
+            print("  nothing is scheduled" if remove else "  everything is as it should be")
+        if when == "now":
+            print(f"  runs now: {installed.run_now()}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""A batch job in a Space: settings, port, one child process that does the work, and the end of the run.
+"""A batch job in a Space, or as a Job of the Hub: settings, port, one child process, and the end of the run.
 
 Imports nothing heavy, so that bad settings show at once and the port opens in time. The exit code is the
 run's outcome (records.OUTCOMES; 128 + the signal's number for an interrupted run).
@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from configs import RunSettings, clean_environment, split_urls
-from retrain.errors import Interrupted, RetrainError, SettingsError, bug_reason
+from retrain.errors import HubError, Interrupted, RetrainError, SettingsError, bug_reason
 from retrain.events import Ended, Started
 from retrain.journal import Journal
 from retrain.library_variables import take_out_unusable
+from retrain.lifecycle.hub_job import JOB_ID, is_hub_job, warning_of_time
+from retrain.lifecycle.webhook import Delivery
 from retrain.records import OUTCOMES
 from retrain.redaction import Redactor, set_up_logging
 from retrain.reporting.summary import is_good, message, summary, title
@@ -51,7 +53,8 @@ class Job(Generic[Config]):
 
     command: the process that does the work, to which the run's folder is added; settings: their class; read:
     makes them of the environment; own_space: the Space to pause, from clean variables; at_the_end: its own
-    steps there; name: what it is called in titles, unless it retrains; stages: those that it usually has.
+    steps there; name: what it is called in titles, unless it retrains; stages: those that it usually has;
+    why_not: why a run that a webhook has started is not due, if one may start it.
     """
 
     command: Sequence[str]
@@ -61,13 +64,15 @@ class Job(Generic[Config]):
     at_the_end: Callable[[Journal, Config, Mapping[str, str], "HfApi"], Steps] = lambda *_: Steps({}, {})
     name: str | None = None
     stages: tuple[str, ...] = ()
+    why_not: Callable[[Config, Delivery, "HfApi"], str | None] | None = None
 
 
 def start(job: Job[Any]) -> int:
     """Run a job in this process with the process's environment; returns the exit code."""
     # HF_ENDPOINT and the like are read by the libraries; our own settings stay raw, to be cleaned just once.
     ours = {name.upper() for name in job.settings.model_fields}
-    os.environ.update({k: v for k, v in clean_environment(os.environ).items() if k not in ours})
+    cleaned = clean_environment(os.environ).items()
+    os.environ.update({k: v for k, v in cleaned if k not in ours and not k.startswith("WEBHOOK_")})
     for stream in (sys.stdout, sys.stderr):  # which PYTHONIOENCODING may have made one of ASCII
         cast(TextIOWrapper, stream).reconfigure(errors="backslashreplace")
     return run(job, os.environ, take_out_unusable(os.environ))
@@ -80,11 +85,16 @@ def run(job: Job[Any], environ: Mapping[str, str], warnings: Sequence[str] = ())
     """
     try:
         config = job.read(environ)
-        redact = Redactor(config.secrets)
+        delivery = Delivery.found_in(environ) if job.why_not else None
+        redact = Redactor([*config.secrets, *(delivery.secrets if delivery else ())])
         set_up_logging(redact)
+        if delivery and (reason := why_not(job, config, delivery)):
+            print(redact(reason), flush=True)
+            return 0
+        warnings = [*warnings, *warnings_of_job(config, environ)]
         from retrain.lifecycle.status_page import open_port
 
-        listener = open_port(config.port)
+        listener = None if is_hub_job(environ) else open_port(config.port)
         journal = new_journal(config.run_dir, config.what, redact)
     except SettingsError as error:
         return refuse(job, error, environ, warnings)
@@ -97,7 +107,8 @@ def run(job: Job[Any], environ: Mapping[str, str], warnings: Sequence[str] = ())
     signum, show = 0, lambda: False
     try:
         with interruptible():
-            show = serve(listener, journal).show_to_all
+            if listener:
+                show = serve(listener, journal).show_to_all
             begin(job, journal, config, environ)
             for warning in warnings:
                 journal.warn(warning)
@@ -115,6 +126,41 @@ def run(job: Job[Any], environ: Mapping[str, str], warnings: Sequence[str] = ())
         journal.write(Ended("bug", (bug_reason(error),)))
     outcome = end(job, journal, config, environ, show, interrupted=bool(signum))
     return 128 + signum if outcome == "interrupted" else OUTCOMES[outcome].exit_code
+
+
+def why_not(job: Job[Any], config: RunSettings, delivery: Delivery) -> str | None:
+    """Why what a webhook has started is not due; None if it is.
+
+    Raises:
+        SettingsError: the webhook is not ours.
+    """
+    from retrain.hub.client import connect
+
+    return job.why_not(config, delivery, connect(config.token)) if job.why_not else None
+
+
+def warnings_of_job(config: RunSettings, environ: Mapping[str, str]) -> list[str]:
+    """What may end a Job of the Hub before its run.
+
+    Raises:
+        SettingsError: its time-out does.
+    """
+    if not is_hub_job(environ):
+        return []
+    from retrain.hub.client import connect
+    from retrain.hub.jobs import own_timeout
+
+    try:
+        seconds = own_timeout(connect(config.token), environ[JOB_ID])
+    except HubError as error:
+        return [f"How long this Job may take could not be read: {error}"]
+    warning = warning_of_time(seconds, config.max_run_minutes)
+    return [warning] if warning else []
+
+
+def space_to_pause(job: Job[Any], variables: Mapping[str, str]) -> str | None:
+    """The Space that is paused at the end; a Job of the Hub ends with its process, and pauses none."""
+    return None if is_hub_job(variables) else job.own_space(variables)
 
 
 def new_journal(run_dir: Path, what: str, redact: Redactor) -> Journal:
@@ -163,7 +209,7 @@ def end(
     from retrain.hub.spaces import Space
     from retrain.lifecycle.ending import Ending
 
-    api, space_id = connect(config.token, journal), job.own_space(clean_environment(environ))
+    api, space_id = connect(config.token, journal), space_to_pause(job, clean_environment(environ))
     steps = job.at_the_end(journal, config, environ, api)
     record = Ending(
         journal,
@@ -202,13 +248,14 @@ def refuse(job: Job[Any], error: SettingsError, environ: Mapping[str, str], warn
     with contextlib.suppress(SettingsError, ValueError, OverflowError):
         from retrain.lifecycle.status_page import open_port, serve
 
-        serve(open_port(int(variables.get("PORT", "7860"))), journal)
+        if not is_hub_job(variables):
+            serve(open_port(int(variables.get("PORT", "7860"))), journal)
 
     from retrain.hub.client import connect
     from retrain.hub.spaces import Space
     from retrain.lifecycle.ending import Ending
 
-    space_id = job.own_space(variables)
+    space_id = space_to_pause(job, variables)
     space = Space(connect(token, journal), space_id) if token and space_id else None
     send = {"The notification": partial(notify_people, urls, journal)}
     inside = is_inside(space_id, variables)

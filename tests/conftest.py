@@ -97,6 +97,7 @@ LONGEST = (
     "test_a_training_that_the_earlier_program_was_interrupted_in_is_begun_anew",
     "test_the_training_benchmark_compares_both_recipes_on_the_same_batches",
     "test_a_benchmark_runs_as_its_document_says",
+    "test_a_new_version_is_released_by_the_job_of_a_webhook_and_the_daily_one_finds_nothing_to_do",
     "test_a_run_that_is_killed_goes_on_at_the_restart_to_the_same_end",
     "test_a_restart_while_it_runs_ends_the_first_run_and_finishes_the_second",
     "test_the_rehearsal_ends_with_what_the_readme_shows",

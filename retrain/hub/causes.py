@@ -23,6 +23,8 @@ def cause_of_refusal(error: HfHubHTTPError) -> str:
         cause = (
             "the storage of the account is used up. Delete what is not needed on the Hub, or get more there"
         )
+    elif status == 402:
+        cause = "it has to be paid for. Add credit to the account that owns it, or subscribe"
     elif status == 401:
         cause = "HF_TOKEN is not accepted: it is wrong, or has expired. Make a new one in your settings there"
     elif status == 403:

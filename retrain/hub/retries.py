@@ -34,6 +34,7 @@ REPEATABLE = re.compile(
     r"|/tag/"  # it is refused, and model_repo.py looks at the commit of the tag
     r"|/branch/|/repos/create$"  # what exists is passed over
     r"|/(pause|restart|hardware|sleeptime|secrets|variables)$"  # the same state again
+    r"|/jobs/[^/]+/[^/]+/cancel$|/scheduled-jobs/[^/]+/[^/]+/(resume|schedule)$"  # likewise
     r"|/validate-yaml$|/paths-info/"  # it changes nothing
 )
 LIBRARY = re.compile(r"POST .*(/preupload/|/info/lfs/)|GET .*/(tree|commits)/|HEAD .*/resolve/")

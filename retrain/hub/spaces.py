@@ -43,7 +43,7 @@ _PLAN = re.compile(r"(?i)\b(plan|paid|payment|pro|subscri\w+|upgrade|billing)\b"
 NO_PLAN = (
     "{space} was not created: the Hub wants a paid plan for a Docker Space ({said}). Subscribe for the "
     "account that owns it. Or do without: run the image with `docker run` (docs/image.md), or as a Job "
-    "of the Hub with `hf jobs run`."
+    "of the Hub with HOST=job (docs/starting.md)."
 )
 
 

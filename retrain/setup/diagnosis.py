@@ -10,8 +10,9 @@ from retrain.hub.client import hub_errors, token_role
 from retrain.hub.dataset_repo import DatasetRepo
 from retrain.hub.model_repo import ModelRepo
 from retrain.hub.spaces import AT_WORK, Space
-from retrain.setup.installation import SpaceSpec, spaces_of
+from retrain.setup.installation import SCHEDULE, SpaceSpec, is_job, spaces_of
 from retrain.setup.plan import check_checkpoint, check_owners, plan_space
+from retrain.setup.schedule import Schedule, schedule_in
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -43,10 +44,12 @@ def diagnose(api: "HfApi", values: Mapping[str, str]) -> Iterator[Finding]:
     except RetrainError as error:
         yield Finding("settings", "can't be set up", str(error))
     yield from _dataset(api, config)
-    yield (model := _model(api, config))
+    yield (model := _model(api, config, job=is_job(values)))
     first = model.state.startswith(NO_VERSION)
     for spec in spaces_of(values):
         yield from _space(Space(api, spec.repo_id), spec, before_first=first and not spec.paused)
+    if is_job(values) or SCHEDULE in values:
+        yield from _schedule(api, values)
     yield _endpoint(api, config, before_first=first)
 
 
@@ -73,7 +76,7 @@ def _dataset(api: "HfApi", config: BaseConfig) -> Iterator[Finding]:
         yield Finding(what, warning)
 
 
-def _model(api: "HfApi", config: BaseConfig) -> Finding:
+def _model(api: "HfApi", config: BaseConfig, *, job: bool) -> Finding:
     what = f"model {config.hub_model_id}"
     try:
         newest = ModelRepo(api, config.hub_model_id).newest()
@@ -84,7 +87,8 @@ def _model(api: "HfApi", config: BaseConfig) -> Finding:
         return Finding(what, f"newest version {newest.tag}", remedy)
     if not config.allow_first_release:
         return Finding(what, NO_VERSION, "Set ALLOW_FIRST_RELEASE=true for the first run, and set up again.")
-    return Finding(what, f"{NO_VERSION}. Next: restart the retrain Space for the first run")
+    start = "`python -m retrain schedule now`" if job else "restart the retrain Space"
+    return Finding(what, f"{NO_VERSION}. Next: {start} for the first run")
 
 
 def _space(space: Space, spec: SpaceSpec, *, before_first: bool) -> Iterator[Finding]:
@@ -101,6 +105,18 @@ def _space(space: Space, spec: SpaceSpec, *, before_first: bool) -> Iterator[Fin
             for step in plan_space(space, spec):
                 yield Finding(what, "not as it should be", f"retrain setup --yes would: {step.what}")
     except HubError as error:
+        yield Finding(what, "can't be looked at", str(error))
+
+
+def _schedule(api: "HfApi", values: Mapping[str, str]) -> Iterator[Finding]:
+    what = "runs by schedule"
+    try:
+        schedule = Schedule(api, values)
+        for line in schedule.lines():
+            yield Finding(what, line)
+        for step in schedule.steps(schedule_in(values)):
+            yield Finding(what, "not as it should be", f"retrain setup --yes would: {step.what}")
+    except RetrainError as error:
         yield Finding(what, "can't be looked at", str(error))
 
 

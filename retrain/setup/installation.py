@@ -43,10 +43,12 @@ NOT_SHIPPED = ("requirements-dev.txt", "*__pycache__*", ".*", "*/.*")
 SPACES = ("RETRAIN", "INFERENCE", "PREPARE")
 HARDWARE, SLEEP, READ_TOKEN = "{space}_HARDWARE", "{space}_SLEEP_SECONDS", "INFERENCE_HF_TOKEN"
 TRIGGER = "RETRAIN_TRIGGER_TOKEN"
+# Where runs happen, and of a Job: when, in which image, and what keeps its runs.
+HOST, HOSTS, SCHEDULE, JOB_IMAGE, JOB_BUCKET = "HOST", ("space", "job"), "SCHEDULE", "JOB_IMAGE", "JOB_BUCKET"
 OURS = {
     name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE", "PREPARE")
 }
-OURS |= {READ_TOKEN, TRIGGER, "MODEL_REVISION"}
+OURS |= {READ_TOKEN, TRIGGER, "MODEL_REVISION", HOST, SCHEDULE, JOB_IMAGE, JOB_BUCKET}
 FEEDBACK, FORWARD = "FEEDBACK_TOKEN", "FEEDBACK_URL"
 FEEDBACK_VARIABLES = {FORWARD, "FEEDBACK_DIR", "MASK_FEEDBACK"}
 OURS |= {FEEDBACK, *FEEDBACK_VARIABLES}
@@ -141,12 +143,17 @@ def installations(file: Path) -> list[dict[str, str]]:
         each["LABEL"] = label
         each.setdefault("API_ENDPOINT", endpoint_of(each.get("SPACE_REPO_ID", "owner/name")))
         config = get_config(each)
-        each.setdefault("RETRAIN_SPACE_ID", f"{config.space_repo_id.split('/')[0]}/grievance-retrain-{label}")
+        _check_host(file, each)
+        if is_job(each):
+            each.pop("RETRAIN_SPACE_ID", None)
+        else:
+            owner = config.space_repo_id.split("/")[0]
+            each.setdefault("RETRAIN_SPACE_ID", f"{owner}/grievance-retrain-{label}")
         _check_image(each)
         spaces_of(each)  # its own settings are checked, too
         found.append(each)
     models = [each["HUB_MODEL_ID"] for each in found]
-    spaces = [each[name] for each in found for name in ("SPACE_REPO_ID", "RETRAIN_SPACE_ID")]
+    spaces = [each[name] for each in found for name in ("SPACE_REPO_ID", "RETRAIN_SPACE_ID") if name in each]
     if len(set(models)) < len(models) or len(set(spaces)) < len(spaces):
         raise SettingsError(f"{file}: two repositories have one name. Put {{label}} into the names.")
     endpoints = [each["API_ENDPOINT"] for each in found]
@@ -180,7 +187,7 @@ def warnings_of(found: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 def _check_image(values: Mapping[str, str]) -> None:
     requirements = values.get(REQUIREMENTS, CUDA)
-    hardware = _hardware(values, "RETRAIN")
+    hardware = hardware_of(values, "RETRAIN")
     given = f"REQUIREMENTS={requirements}"
     if requirements not in (CPU, CUDA, "requirements.txt"):
         raise SettingsError(f"{given}: should be {CUDA}, {CPU} or requirements.txt.")
@@ -194,9 +201,25 @@ def _check_image(values: Mapping[str, str]) -> None:
         )
 
 
-def spaces_of(values: Mapping[str, str]) -> tuple[SpaceSpec, SpaceSpec]:
-    """The inference Space and the retrain Space of an installation."""
-    hardware = _hardware(values, "INFERENCE")
+def is_job(values: Mapping[str, str]) -> bool:
+    """Whether runs are Jobs, and there is no retrain Space."""
+    return values.get(HOST) == "job"
+
+
+def _check_host(file: Path, values: Mapping[str, str]) -> None:
+    if (host := values.get(HOST, HOSTS[0])) not in HOSTS:
+        raise SettingsError(f"{file}: {HOST}={host!r} should be {' or '.join(HOSTS)}.")
+    if is_job(values) and TRIGGER in values:
+        raise SettingsError(
+            f"{file}: {TRIGGER} is for a retrain Space, which {HOST}=job does without. Take one of them out."
+        )
+    if (bucket := values.get(JOB_BUCKET)) and not re.fullmatch(r"[\w.-]+/[\w.-]+", bucket, re.ASCII):
+        raise SettingsError(f"{file}: {JOB_BUCKET}={bucket!r} should look like owner/name.")
+
+
+def spaces_of(values: Mapping[str, str]) -> tuple[SpaceSpec, ...]:
+    """The inference Space and, unless runs are Jobs, the retrain Space of an installation."""
+    hardware = hardware_of(values, "INFERENCE")
     named = CLIENT | {"MODEL_REVISION"}
     named |= {INDEX} if hardware.startswith("cpu") else set()
     named |= {"RETRAIN_SPACE_ID"} if TRIGGER in values else set()
@@ -211,12 +234,14 @@ def spaces_of(values: Mapping[str, str]) -> tuple[SpaceSpec, SpaceSpec]:
         _seconds(values, "INFERENCE"),
         paused=False,
     )
+    if is_job(values):
+        return (inference,)
     retrain = SpaceSpec(
         values["RETRAIN_SPACE_ID"],
         {name: file for name, file in _files(SOURCE) if _is_of_the_job(name)},
         _only(values, VARIABLES),
         _only(values, SECRETS),
-        _hardware(values, "RETRAIN"),
+        hardware_of(values, "RETRAIN"),
         _seconds(values, "RETRAIN"),
         paused=True,
     )
@@ -241,7 +266,7 @@ def preparation_of(file: Path) -> SpaceSpec | None:
         preparation_files(),
         _only(values, PREPARE_VARIABLES | shared | CLIENT),
         {"SPLIT_KEY": ""} | _only(values, given),
-        _hardware(values, "PREPARE"),
+        hardware_of(values, "PREPARE"),
         _seconds(values, "PREPARE"),
         paused=True,
     )
@@ -308,7 +333,12 @@ def _only(values: Mapping[str, str], names: Set[str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if name in names}
 
 
-def _hardware(values: Mapping[str, str], space: str) -> str:
+def hardware_of(values: Mapping[str, str], space: str) -> str:
+    """The hardware that is set for a Space, or for the Job in place of the retrain Space.
+
+    Raises:
+        SettingsError: the Hub has none of that name.
+    """
     name = HARDWARE.format(space=space)
     given = values.get(name, "cpu-basic")
     if given not in KNOWN_HARDWARE:

@@ -47,7 +47,7 @@ def check_owners(api: "HfApi", values: Mapping[str, str]) -> None:
     about = account(api)
     mine = [str(about["name"]), *(str(each["name"]) for each in about.get("orgs", ()))]
     kinds = {"DATASET_REPO_ID": "dataset", "HUB_MODEL_ID": "model"}
-    kinds |= dict.fromkeys(("SPACE_REPO_ID", "RETRAIN_SPACE_ID"), "space")
+    kinds |= {name: "space" for name in ("SPACE_REPO_ID", "RETRAIN_SPACE_ID") if name in values}
     for variable, kind in kinds.items():
         owner = values[variable].partition("/")[0]
         known = owner.casefold() in [each.casefold() for each in mine]

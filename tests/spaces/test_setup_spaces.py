@@ -36,10 +36,18 @@ class SetUp:
     def __call__(
         self, *options: str, command: str = "setup", **changed: str
     ) -> subprocess.CompletedProcess[str]:
+        return self.run(command, str(self.write(**changed)), *options)
+
+    def write(self, **changed: str) -> Path:
+        """The env file with these settings."""
         file = self.folder / ".env"
         file.write_text("\n".join(f"{name}={value}" for name, value in (ENV | changed).items()))
+        return file
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m retrain` with these arguments."""
         return subprocess.run(
-            [sys.executable, "-m", "retrain", command, str(file), *options],
+            [sys.executable, "-m", "retrain", *arguments],
             cwd=SOURCE,
             env={
                 "PATH": os.environ["PATH"],

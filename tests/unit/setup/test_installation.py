@@ -278,3 +278,33 @@ def test_the_index_of_cpu_builds_is_for_an_inference_space_without_a_gpu(
     inference, retrain = spaces_of(values_of(env_file, INFERENCE_HARDWARE=hardware, **CPU))
     assert ("PIP_EXTRA_INDEX_URL" in inference.variables) == given
     assert retrain.variables.items() >= CPU.items()
+
+
+# --- where runs happen
+
+
+def test_with_jobs_there_is_no_retrain_space(env_file: EnvFile) -> None:
+    values = values_of(
+        env_file, HOST="job", JOB_IMAGE="ghcr.io/city/retrain:cpu", RETRAIN_SPACE_ID="city/retrain"
+    )
+    assert "RETRAIN_SPACE_ID" not in values
+    (inference,) = spaces_of(values)
+    assert inference.repo_id == "city/inference"
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"HOST": "cloud"}, r"HOST='cloud' should be space or job"),
+        (
+            {"HOST": "job", "RETRAIN_TRIGGER_TOKEN": "a token"},
+            r"RETRAIN_TRIGGER_TOKEN is for a retrain Space",
+        ),
+        ({"JOB_BUCKET": "runs"}, r"JOB_BUCKET='runs' should look like owner/name"),
+    ],
+)
+def test_a_host_that_can_not_be_set_up_is_named(
+    env_file: EnvFile, settings: dict[str, str], fault: str
+) -> None:
+    with pytest.raises(SettingsError, match=fault):
+        installations(env_file(**settings))

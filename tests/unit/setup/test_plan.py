@@ -170,7 +170,7 @@ def test_a_space_that_needs_a_paid_plan_is_explained_with_the_ways_without_one(
     with pytest.raises(HubError) as refused:
         steps(api, spec)
     assert f"the Hub wants a paid plan for a Docker Space ({said})" in str(refused.value)
-    assert "`docker run` (docs/image.md), or as a Job of the Hub with `hf jobs run`" in str(refused.value)
+    assert "`docker run` (docs/image.md), or as a Job of the Hub with HOST=job" in str(refused.value)
 
 
 # --- the steps
@@ -234,3 +234,11 @@ def test_hardware_and_sleep_are_asked_for_where_they_differ(api: HfApi, spec: Sp
     assert "city/retrain: sleep after 3600 seconds" in planned
     assert Space(api, spec.repo_id).hardware() == ("t4-small", 3600)
     assert steps(api, spec) == []
+
+
+def test_with_jobs_no_retrain_space_is_planned(api: HfApi, env_file: EnvFile) -> None:
+    image = {"HOST": "job", "JOB_IMAGE": "ghcr.io/city/retrain:cpu"}
+    (values,) = installations(env_file(HF_TOKEN=CITY, RETRAIN_SPACE_ID="city/retrain", **image))
+    planned = [step.what for step in plan(api, values)]
+    assert "create the private Space city/inference" in planned
+    assert not [what for what in planned if "city/retrain" in what]
