@@ -13,14 +13,17 @@ CONSTRAINTS := sed -n 's/^\([a-z0-9].*==.*\) \\$$/\1/p' requirements-cuda.lock
 COMPILE = $(BIN)/uv pip compile requirements.txt --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"
 
-.PHONY: help rehearsal test test-unit lint catalogue bench image image-check lock audit sbom licenses clean
+.PHONY: help rehearsal rehearsal-loop test test-unit lint catalogue bench image image-check lock audit sbom licenses clean
 
 # The first target is what a bare `make` runs.
 help:  ## list the targets
-	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 rehearsal: $(VENV)/installed  ## run the whole job on this machine (LABEL=department, DATA=file.csv CHECKPOINT=folder, KEEP=1)
 	@$(BIN)/python -m rehearsal
+
+rehearsal-loop: $(VENV)/installed  ## turn the whole wheel on this machine: corrections, review, data set, model
+	@$(BIN)/python -m rehearsal.wheel
 
 test: $(VENV)/installed  ## run all tests, offline
 	$(BIN)/python -m pytest

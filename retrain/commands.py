@@ -67,18 +67,18 @@ def setup(
     """
     from retrain.hub.client import check_token, connect, hub_errors
     from retrain.hub.spaces import Space
+    from retrain.setup.companions import companions_of
     from retrain.setup.installation import (
         READ_TOKEN,
         SCHEDULE,
         installations,
         is_job,
-        preparation_of,
         warnings_of,
     )
     from retrain.setup.plan import plan, plan_space
     from retrain.setup.schedule import Schedule, schedule_in
 
-    found, preparation = installations(env_file), preparation_of(env_file)
+    found, companions = installations(env_file), companions_of(env_file)
     for warning in warnings_of(found):
         print(f"  !! {warning}")
     for values in found:
@@ -95,12 +95,11 @@ def setup(
                 when = schedule_in(values)
                 steps += Schedule(api, values).steps(when, renew_secrets=renew_secrets)
             _carry_out(steps, yes=yes)
-    if preparation:
-        print("data sets:")
-        with hub_errors("set up", preparation.repo_id):
-            _carry_out(
-                plan_space(Space(api, preparation.repo_id), preparation, renew_secrets=renew_secrets), yes=yes
-            )
+    for what, spec in companions.items():
+        print(f"{what}:")
+        with hub_errors("set up", spec.repo_id):
+            space = Space(api, spec.repo_id)
+            _carry_out(plan_space(space, spec, renew_secrets=renew_secrets), yes=yes)
 
 
 def _carry_out(steps: "Iterable[Step]", *, yes: bool) -> None:
@@ -120,17 +119,18 @@ def _carry_out(steps: "Iterable[Step]", *, yes: bool) -> None:
 def check(env_file: EnvFile = Path(".env")) -> None:
     """Diagnose an installation, with remedies."""
     from retrain.hub.client import connect
-    from retrain.setup.diagnosis import diagnose, diagnose_preparation
-    from retrain.setup.installation import installations, preparation_of, warnings_of
+    from retrain.setup.companions import companions_of
+    from retrain.setup.diagnosis import diagnose, diagnose_companion
+    from retrain.setup.installation import installations, warnings_of
 
-    found, preparation = installations(env_file), preparation_of(env_file)
+    found, companions = installations(env_file), companions_of(env_file)
     wrong = False
     for warning in warnings_of(found):
         print(f"  !!  {warning}")
         wrong = True
     diagnoses = {each["LABEL"]: diagnose(connect(each["HF_TOKEN"]), each) for each in found}
-    if preparation:
-        diagnoses["data sets"] = diagnose_preparation(connect(found[0]["HF_TOKEN"]), preparation)
+    for what, spec in companions.items():
+        diagnoses[what] = diagnose_companion(connect(found[0]["HF_TOKEN"]), spec)
     for what, findings in diagnoses.items():
         print(f"{what}:")
         for finding in findings:
@@ -327,7 +327,8 @@ def orchestrate(
     from retrain.orchestrator.turns import Wheel, run_until_done, table
     from retrain.orchestrator.waiting import count_waiting
     from retrain.redaction import Redactor, set_up_logging
-    from retrain.setup.installation import preparation_of, settings_in
+    from retrain.setup.companions import preparation_of
+    from retrain.setup.installation import settings_in
 
     if (preparation := preparation_of(env_file)) is None:
         raise SettingsError(
@@ -336,6 +337,8 @@ def orchestrate(
     rules, wheels = rules_of(settings_in(env_file)), []
     values = {**preparation.variables, **{name: text for name, text in preparation.secrets.items() if text}}
     for config in _configs(env_file):
+        if config.retrain_space_id is None:
+            raise SettingsError(f"{env_file}: orchestrate needs RETRAIN_SPACE_ID; Jobs start by `schedule`.")
         set_up_logging(Redactor([*config.secrets, *preparation.secrets.values()]))
         api = connect(config.token)
         wheels.append(Wheel(config, api, preparation.repo_id, partial(count_waiting, values), rules))

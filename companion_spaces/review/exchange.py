@@ -97,7 +97,9 @@ def export_lines(reviewed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         labels = {f"correct_{label}": row[f"correct_{label}"] for label in LABEL_SETS}
         drawn = {label: row[f"correct_{label}"] for label in LABEL_SETS} if row["drawn_by_chance"] else {}
         times = {name: _iso(row[name]) for name in ("created_at", "reviewed_at")}
-        line = {"message": row["message"], "reviewed": True, "reviewed_by": row["reviewed_by"]}
+        # What several people agreed on is nobody's own.
+        reviewer = None if ", " in row["reviewed_by"] else row["reviewed_by"]
+        line = {"message": row["message"], "reviewed": True, "reviewed_by": reviewer}
         yield json.dumps(line | labels | drawn | times, ensure_ascii=False) + "\n"
 
 

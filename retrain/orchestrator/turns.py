@@ -27,7 +27,8 @@ from retrain.run_record import RunRecord
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-POLL_SECONDS = 20.0
+LONGEST_PAUSE = 30.0  # seconds between two looks; the first ones are closer together
+FIRST_PAUSE = 2.0
 
 logger = logging.getLogger(__name__)
 _REQUEST = TypeAdapter(Request)
@@ -141,10 +142,10 @@ def run_until_done(
     say: Callable[[str], None],
     *,
     dry_run: bool = False,
-    poll_seconds: float = POLL_SECONDS,
+    pause_seconds: float = FIRST_PAUSE,
 ) -> bool:
     """Turn all wheels, each on its own, until nothing is due; returns whether all went well."""
-    turning, well, said = list(wheels), True, dict[str, str]()
+    turning, well, said, pause = list(wheels), True, dict[str, str](), pause_seconds
     while turning:
         for wheel in list(turning):
             label = wheel.config.label
@@ -159,12 +160,13 @@ def run_until_done(
                 continue
             if (line := f"{label}: {decision.action}: {decision.reason}") != said.get(label):
                 say(line)
-                said[label] = line
+                said[label], pause = line, pause_seconds
             well = well and not decision.failed
             if dry_run or decision.action in ("nothing", "end"):
                 turning.remove(wheel)
         if turning:
-            time.sleep(poll_seconds)
+            time.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 1.5)
     return well
 
 

@@ -53,8 +53,8 @@ def diagnose(api: "HfApi", values: Mapping[str, str]) -> Iterator[Finding]:
     yield _endpoint(api, config, before_first=first)
 
 
-def diagnose_preparation(api: "HfApi", spec: SpaceSpec) -> Iterator[Finding]:
-    """The Space that prepares the data sets."""
+def diagnose_companion(api: "HfApi", spec: SpaceSpec) -> Iterator[Finding]:
+    """A Space beside the installation."""
     yield from _space(Space(api, spec.repo_id), spec, before_first=False)
 
 

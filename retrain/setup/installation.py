@@ -16,7 +16,6 @@ from dotenv import dotenv_values
 from configs import (
     LABEL_SETS,
     BaseConfig,
-    RunSettings,
     clean_environment,
     endpoint_of,
     fault_of_token,
@@ -40,18 +39,17 @@ RETRAIN_FILES = (
 )
 NOT_SHIPPED = ("requirements-dev.txt", "*__pycache__*", ".*", "*/.*")
 # Of the set-up itself: they are no settings of a Space.
-SPACES = ("RETRAIN", "INFERENCE", "PREPARE")
+SPACES = ("RETRAIN", "INFERENCE", "PREPARE", "REVIEW")
 HARDWARE, SLEEP, READ_TOKEN = "{space}_HARDWARE", "{space}_SLEEP_SECONDS", "INFERENCE_HF_TOKEN"
 TRIGGER = "RETRAIN_TRIGGER_TOKEN"
 # Where runs happen, and of a Job: when, in which image, and what keeps its runs.
 HOST, HOSTS, SCHEDULE, JOB_IMAGE, JOB_BUCKET = "HOST", ("space", "job"), "SCHEDULE", "JOB_IMAGE", "JOB_BUCKET"
-OURS = {
-    name.format(space=space) for name in (HARDWARE, SLEEP) for space in ("RETRAIN", "INFERENCE", "PREPARE")
-}
+OURS = {name.format(space=space) for name in (HARDWARE, SLEEP) for space in SPACES}
 OURS |= {READ_TOKEN, TRIGGER, "MODEL_REVISION", HOST, SCHEDULE, JOB_IMAGE, JOB_BUCKET}
-FEEDBACK, FORWARD = "FEEDBACK_TOKEN", "FEEDBACK_URL"
-FEEDBACK_VARIABLES = {FORWARD, "FEEDBACK_DIR", "MASK_FEEDBACK"}
-OURS |= {FEEDBACK, *FEEDBACK_VARIABLES}
+FEEDBACK, FORWARD, FEEDBACK_DATABASE = "FEEDBACK_TOKEN", "FEEDBACK_URL", "FEEDBACK_DATABASE_URL"
+FEEDBACK_DIR = "FEEDBACK_DIR"
+FEEDBACK_VARIABLES = {FORWARD, FEEDBACK_DIR, "MASK_FEEDBACK"}
+OURS |= {FEEDBACK, FEEDBACK_DATABASE, *FEEDBACK_VARIABLES}
 OURS |= {name.upper() for name in OrchestratorSettings.model_fields}
 SECRETS = {name.upper() for name in BaseConfig.secret_names()}
 # What the libraries read.
@@ -74,9 +72,9 @@ PREPARE_VARIABLES = {
     "MAX_LABEL_SHIFT",
     "FORGET",
 }
-# What it needs of the job's own package.
-PREPARE_ROOMS = ("dataset", "hub", "lifecycle", "locale", "reporting")
-OF_THE_JOB = ("__main__.py", "answers.py", "commands.py", "connections.py", "run.py")
+# Of the Space in which corrections are reviewed.
+REVIEW_SPACE, REVIEWERS, EXPORT = "REVIEW_SPACE_ID", "REVIEWERS", "EXPORT_TOKEN"
+OURS |= {REVIEW_SPACE, REVIEWERS, EXPORT}
 # The Dockerfile's arguments: a Space gives its variables to the build, too.
 REQUIREMENTS, INDEX = BUILD = ("REQUIREMENTS", "PIP_EXTRA_INDEX_URL")
 VARIABLES |= set(BUILD)
@@ -143,6 +141,7 @@ def installations(file: Path) -> list[dict[str, str]]:
         each["LABEL"] = label
         each.setdefault("API_ENDPOINT", endpoint_of(each.get("SPACE_REPO_ID", "owner/name")))
         config = get_config(each)
+        _check_feedback(file, each)
         _check_host(file, each)
         if is_job(each):
             each.pop("RETRAIN_SPACE_ID", None)
@@ -206,6 +205,15 @@ def is_job(values: Mapping[str, str]) -> bool:
     return values.get(HOST) == "job"
 
 
+def _check_feedback(file: Path, values: Mapping[str, str]) -> None:
+    kept = [name for name in (FEEDBACK_DATABASE, FORWARD, FEEDBACK_DIR) if name in values]
+    if FEEDBACK in values and len(kept) != 1:
+        raise SettingsError(
+            f"{file}: {FEEDBACK} needs one of {FEEDBACK_DATABASE}, {FORWARD} and {FEEDBACK_DIR} (on a "
+            f"mounted volume: a Space forgets its files), and has {' and '.join(kept) or 'none'}."
+        )
+
+
 def _check_host(file: Path, values: Mapping[str, str]) -> None:
     if (host := values.get(HOST, HOSTS[0])) not in HOSTS:
         raise SettingsError(f"{file}: {HOST}={host!r} should be {' or '.join(HOSTS)}.")
@@ -226,78 +234,43 @@ def spaces_of(values: Mapping[str, str]) -> tuple[SpaceSpec, ...]:
     inference = SpaceSpec(
         values["SPACE_REPO_ID"],
         companion_files(SOURCE / "companion_spaces" / "inference") | common_files(),
-        _only(values, named) | {"MODEL_REPO": values["HUB_MODEL_ID"]} | _feedback_variables(values),
-        _only(values, {"API_TOKEN", TRIGGER, *_feedback_secrets(values)})
+        only(values, named) | {"MODEL_REPO": values["HUB_MODEL_ID"]} | feedback_variables(values),
+        only(values, {"API_TOKEN", TRIGGER})
+        | feedback_secrets(values)
         | {"HF_TOKEN": values.get(READ_TOKEN) or values["HF_TOKEN"]}
         | {"AUDIT_KEY": values.get("AUDIT_KEY", "")},
         hardware,
-        _seconds(values, "INFERENCE"),
+        seconds_of(values, "INFERENCE"),
         paused=False,
     )
     if is_job(values):
         return (inference,)
     retrain = SpaceSpec(
         values["RETRAIN_SPACE_ID"],
-        {name: file for name, file in _files(SOURCE) if _is_of_the_job(name)},
-        _only(values, VARIABLES),
-        _only(values, SECRETS),
+        {name: file for name, file in files_in(SOURCE) if _is_of_the_job(name)},
+        only(values, VARIABLES),
+        only(values, SECRETS),
         hardware_of(values, "RETRAIN"),
-        _seconds(values, "RETRAIN"),
+        seconds_of(values, "RETRAIN"),
         paused=True,
     )
     return inference, retrain
 
 
-def preparation_of(file: Path) -> SpaceSpec | None:
-    """The Space that prepares the data sets of all label sets of an env file; None unless it is named there.
-
-    Raises:
-        SettingsError: it has no source, or not exactly one.
-    """
-    values = settings_in(file)
-    if PREPARE_SPACE not in values:
-        return None
-    if (DATABASE in values) == (SOURCE_OF_COMPLAINTS in values):
-        raise SettingsError(f"{file}: {PREPARE_SPACE} needs either {DATABASE} or {SOURCE_OF_COMPLAINTS}.")
-    shared = {"LABEL", "DATASET_REPO_ID", *(name.upper() for name in RunSettings.model_fields)} - SECRETS
-    given = {"HF_TOKEN", "NOTIFY_URLS"} | PREPARE_SECRETS
-    return SpaceSpec(
-        values[PREPARE_SPACE],
-        preparation_files(),
-        _only(values, PREPARE_VARIABLES | shared | CLIENT),
-        {"SPLIT_KEY": ""} | _only(values, given),
-        hardware_of(values, "PREPARE"),
-        _seconds(values, "PREPARE"),
-        paused=True,
-    )
-
-
-def preparation_files() -> dict[str, Path]:
-    """Its own folder, what companion Spaces share, and those modules of the job that it stands on."""
-    own = companion_files(SOURCE / "companion_spaces" / "prepare_dataset")
-    of_the_job = {name: path for name, path in _files(SOURCE) if _is_shared(name.split("/"))}
-    return own | common_files() | of_the_job
-
-
-def _is_shared(parts: Sequence[str]) -> bool:
-    if parts[0] != "retrain":
-        return list(parts) == ["configs.py"]
-    return parts[1] not in OF_THE_JOB if len(parts) == 2 else parts[1] in PREPARE_ROOMS
-
-
-def _feedback_variables(values: Mapping[str, str]) -> dict[str, str]:
+def feedback_variables(values: Mapping[str, str]) -> dict[str, str]:
     """What the inference Space knows of the label sets, if it takes feedback."""
     if FEEDBACK not in values:
         return {}
     names = {label: list(known) for label, known in LABEL_SETS.items()}
-    return _only(values, FEEDBACK_VARIABLES) | {"FEEDBACK_LABELS": json.dumps(names, ensure_ascii=False)}
+    return only(values, FEEDBACK_VARIABLES) | {"FEEDBACK_LABELS": json.dumps(names, ensure_ascii=False)}
 
 
-def _feedback_secrets(values: Mapping[str, str]) -> set[str]:
-    """The database is for feedback only where that is not forwarded."""
+def feedback_secrets(values: Mapping[str, str]) -> dict[str, str]:
+    """The token, and the database where feedback is not forwarded; it is called DATABASE_URL there."""
     if FEEDBACK not in values:
-        return set()
-    return {FEEDBACK} if FORWARD in values else {FEEDBACK, DATABASE}
+        return {}
+    database = {} if FORWARD in values else {DATABASE: values.get(FEEDBACK_DATABASE, "")}
+    return {FEEDBACK: values[FEEDBACK]} | {name: url for name, url in database.items() if url}
 
 
 def common_files() -> dict[str, Path]:
@@ -308,7 +281,7 @@ def common_files() -> dict[str, Path]:
 
 def companion_files(folder: Path) -> dict[str, Path]:
     """All files of a companion Space, subfolders too, by their path in the Space."""
-    return dict(_files(folder))
+    return dict(files_in(folder))
 
 
 def _is_of_the_job(name: str) -> bool:
@@ -316,7 +289,7 @@ def _is_of_the_job(name: str) -> bool:
     return any(fnmatch(name, pattern) and (at_the_root or "/" in pattern) for pattern in RETRAIN_FILES)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+def files_in(folder: Path) -> Iterator[tuple[str, Path]]:
     """The files of a folder that ship; in a clone those that git knows, not what lies beside them."""
     if (SOURCE / ".git").exists():
         command = ["git", "ls-files"]
@@ -329,7 +302,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
             yield name, folder / name
 
 
-def _only(values: Mapping[str, str], names: Set[str]) -> dict[str, str]:
+def only(values: Mapping[str, str], names: Set[str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if name in names}
 
 
@@ -347,7 +320,7 @@ def hardware_of(values: Mapping[str, str], space: str) -> str:
     return given
 
 
-def _seconds(values: Mapping[str, str], space: str) -> int | None:
+def seconds_of(values: Mapping[str, str], space: str) -> int | None:
     given = values.get(SLEEP.format(space=space))
     if given is None:
         return None

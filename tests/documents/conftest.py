@@ -26,6 +26,8 @@ WARDS = {"NORMAL": "North", "URGENT": "South", "HIGHLY URGENT": "Centre"}
 class Clone:
     """What a reader has after `git clone` and a make target: the files and .venv; and a Hub to talk to."""
 
+    patience = 280.0  # seconds for what is typed
+
     def __init__(self, folder: Path, hub: LocalHub) -> None:
         self.folder, self.hub = folder, hub
         for name in FILES:
@@ -54,7 +56,7 @@ class Clone:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=280,
+            timeout=self.patience,
         )
         assert done.returncode == 0, f"{lines} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout

@@ -135,3 +135,19 @@ def test_what_can_not_be_rehearsed_is_said_before_anything_is_trained(
     told = clone.type("! .venv/bin/python -m rehearsal", **variables)
     assert told.startswith(said) or f"\n  {said}" in told, told
     assert not (clone.folder / "rehearsal_run").exists()
+
+
+@runs("make rehearsal-loop")
+@pytest.mark.timeout(600)
+def test_the_wheel_turns_from_a_correction_to_a_model_that_has_learnt_it(
+    clone: Clone, commands: list[str]
+) -> None:
+    clone.patience = 580.0
+    told = re.sub(r"\s*│\s*│\s*│?\s*", " ", clone.type(commands[0]))
+    assert "ended: accepted" in told
+    mended = re.search(r"gets (\d+) of\s+the (\d+) right", told)
+    assert mended, told
+    assert int(mended[1]) > int(mended[2]) / 2, "most of what the old model got wrong"
+    unseen = re.search(r"ever seen (\d+) in\s+place of (\d+)", told)
+    assert unseen, told
+    assert int(unseen[1]) > int(unseen[2])

@@ -11,6 +11,7 @@ import psycopg
 from sqlalchemy import (
     Connection,
     Select,
+    case,
     column,
     create_engine,
     inspect,
@@ -124,7 +125,9 @@ class Database:
         drawn = select(reviewed.c.message, *correct, reviewed.c.created_at)
         drawn = drawn.where(counts, reviewed.c.drawn_by_chance.is_(true()))
         yield from self._read(_newer(drawn, reviewed.c.reviewed_at, since.corrections), is_correction=False)
-        query = select(reviewed.c.message, *correct, reviewed.c.reviewed_at, reviewed.c.reviewed_by)
+        # What several people agreed on is nobody's own.
+        reviewer = case((reviewed.c.reviewed_by.contains(", "), null()), else_=reviewed.c.reviewed_by)
+        query = select(reviewed.c.message, *correct, reviewed.c.reviewed_at, reviewer)
         query = query.where(counts)
         yield from self._read(_newer(query, reviewed.c.reviewed_at, since.corrections), is_correction=True)
 

@@ -253,15 +253,18 @@ def test_reviewed_feedback_is_a_correction_and_what_chance_chose_a_complaint_too
     fill(database)
     before = read(database)
     store = FeedbackStore.open(database, Path())
-    for text, chosen_by in (("reported", None), ("drawn", "chance"), ("pending", None)):
+    for text, chosen_by in (("reported", None), ("drawn", "chance"), ("pending", None), ("agreed", None)):
         place, _ = store.add_feedback(text, {"urgency": "URGENT"}, "officer", text=text, chosen_by=chosen_by)
         if text != "pending":
             store.review(place, "accept", "reviewer")
+        if text == "agreed":
+            store.review(place, "accept", "another")
     added = [entry for entry in read(database) if entry not in before]
     assert [(entry.text, entry.labels, entry.is_correction, entry.reviewer) for entry in added] == [
         ("drawn", ("URGENT",), False, None),
         ("reported", ("URGENT",), True, "reviewer"),
         ("drawn", ("URGENT",), True, "reviewer"),
+        ("agreed", ("URGENT",), True, None),
     ]
     since = Since(corrections=datetime.now(UTC))
-    assert not [entry for entry in read(database, since) if entry.text in ("drawn", "reported")]
+    assert not [entry for entry in read(database, since) if entry.text in ("drawn", "reported", "agreed")]

@@ -13,8 +13,8 @@ from rehearsal.city_database import add_complaints
 from rehearsal.local_hub import LocalHub
 from retrain import commands
 from retrain.hub.spaces import Space
-from retrain.setup import installation
-from retrain.setup.installation import preparation_files
+from retrain.setup import companions, installation
+from retrain.setup.companions import preparation_files
 from retrain.setup.plan import plan_space
 from tests.conftest import CITY, NEEDED, USERS
 from tests.spaces.prepare_dataset.conftest import complaints
@@ -54,7 +54,7 @@ def test_the_space_prepares_at_a_restart_and_pauses_itself(tmp_path: Path, datab
             "DATABASE_URL": database,
             "AUDIT_PROBABILITY": "1",
         }
-        spec = installation.preparation_of(write(tmp_path / "city.env", values))
+        spec = companions.preparation_of(write(tmp_path / "city.env", values))
         assert spec is not None
 
         for step in plan_space(Space(api, spec.repo_id), spec):

@@ -100,6 +100,6 @@ def test_a_label_set_that_fails_does_not_keep_another_from_its_turn(town: Town) 
         raise RetrainError("The database is away.")
 
     broken.count = refuse  # type: ignore[assignment]
-    assert not run_until_done([broken, well], said.append, poll_seconds=0.01)
+    assert not run_until_done([broken, well], said.append, pause_seconds=0.01)
     assert said[0] == "department: The database is away."
     assert said[1].startswith("urgency: nothing: 0 of 2 reviewed corrections are waiting")
