@@ -352,6 +352,18 @@ def orchestrate(
 
 
 @app.command()
+def review(
+    reviewer: Annotated[str, typer.Option("--as", metavar="NAME", help="Who reviews.")],
+    env_file: Annotated[Path, typer.Option("--env-file", help="The installation's settings.")] = Path(".env"),
+) -> None:
+    """Review officers' corrections on the terminal, as on the page of the review Space."""
+    from retrain.setup.companions import review_on_terminal
+
+    if code := review_on_terminal(env_file, reviewer):
+        raise typer.Exit(code)
+
+
+@app.command()
 def verdict(file: Annotated[Path, typer.Argument(help="comparison.parquet of a run.")]) -> None:
     """Compute the verdict of a run again, from its rows."""
     from retrain.evaluation.comparison import load_comparison

@@ -1,5 +1,8 @@
 """The Spaces beside an installation: one makes the data sets of all label sets, one is for reviewers."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,6 +97,22 @@ def review_of(file: Path) -> SpaceSpec | None:
         seconds_of(values, "REVIEW"),
         paused=False,
     )
+
+
+def review_on_terminal(file: Path, reviewer: str) -> int:
+    """Let somebody review on this terminal; returns the exit code.
+
+    Raises:
+        SettingsError: feedback is kept in no database, or the program is not here.
+    """
+    values, program = settings_in(file), SOURCE / "companion_spaces/review/terminal.py"
+    if FEEDBACK_DATABASE not in values or not program.exists():
+        raise SettingsError(
+            f"{file}: review needs {FEEDBACK_DATABASE}, and a clone of the repository with {program.name}."
+        )
+    paths = os.pathsep.join(str(SOURCE / "companion_spaces" / name) for name in ("", "review"))
+    known = feedback_variables({FEEDBACK: ""}) | {DATABASE: values[FEEDBACK_DATABASE], "PYTHONPATH": paths}
+    return subprocess.run([sys.executable, program, reviewer], env=os.environ | known).returncode  # noqa: S603
 
 
 def preparation_files() -> dict[str, Path]:

@@ -84,6 +84,10 @@ RUN_ELSEWHERE: dict[str, tuple[str, ...]] = {
         '"orchestrate", "--history"',
         '"orchestrate", "--env-file"',
     ),
+    r"python -m retrain review --as \w+": (
+        "tests::test_the_command_of_the_operator_reviews_in_the_database_of_the_env_file",
+        '"review", "--as"',
+    ),
     r"make catalogue": ("tests::test_every_sentence_is_translated_and_no_other_is", "sentences"),
     # an image; the test takes its command and its env file, as docker reads it
     r"docker run --env-file \.env -p 7860:7860 --gpus all --shm-size 1g -v [\w-]+:/app/runs [\w:-]+": (
