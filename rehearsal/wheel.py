@@ -23,8 +23,6 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from configs import LABEL_SETS
-
 from .__main__ import TINY
 from .city_database import Cluster, add_complaints
 from .sample_data import make_grievances
@@ -65,6 +63,7 @@ class Loop:
     database: str
     env_file: Path
     steps: list[tuple[str, str, float]] = field(default_factory=list)
+    outcome: str = ""
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
@@ -191,9 +190,12 @@ def turn(loop: Loop, complaints: Sequence[Mapping[str, Any]], unseen: Sequence[M
         mended = sum(
             answer["label"] == complaint[LABEL] for (complaint, _), answer in zip(wrong, again, strict=True)
         )
-        came.append(f"{new} gets {mended} of the {len(wrong)} right that {old} got wrong")
         after = count_right(loop, unseen)
-        came.append(f"of {len(unseen)} that nobody has ever seen {after} in place of {before}")
+        loop.outcome = (
+            f"{new} gets {mended} of the {len(wrong)} right that {old} got wrong, and of {len(unseen)} that "
+            f"nobody has ever seen {after} in place of {before}"
+        )
+        came.append(loop.outcome)
     minutes = (len(wrong) * SECONDS_TO_CORRECT + decisions * SECONDS_TO_REVIEW) / 60
     loop.steps.append(("People's work, about", f"{minutes:.0f} minutes", 0.0))
     return new != old and mended > 0
@@ -280,8 +282,7 @@ def show(loop: Loop, seconds: float) -> None:
         table.add_row(name, came, f"{took:.0f}" if took else "")
     table.add_row("all", "", f"{seconds:.0f}")
     console.print(table)
-    names = ", ".join(LABEL_SETS[LABEL])
-    console.print(f"Labels: {names}. Runs and logs: {ROOT}/", soft_wrap=True)
+    console.print(f"{loop.outcome}.\nRuns, logs and repositories: {ROOT}/", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import rehearsal  # noqa: E402, F401, I001 (sets the client's switches before the client is imported)
 import contextlib  # noqa: E402
 import fcntl  # noqa: E402
+import itertools  # noqa: E402
 import json  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
@@ -31,6 +32,7 @@ from huggingface_hub.utils._http import default_client_factory  # noqa: E402
 from retrain.events import Progress, Stage, Started, Validation  # noqa: E402
 from configs import BaseConfig  # noqa: E402
 from retrain.journal import Journal  # noqa: E402
+from rehearsal.city_database import Cluster  # noqa: E402
 from rehearsal.local_hub import LocalHub  # noqa: E402
 from rehearsal.sample_data import make_grievances  # noqa: E402
 from rehearsal.tiny_checkpoint import make_checkpoint  # noqa: E402
@@ -497,3 +499,19 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
         yield browser
         browser.close()
+
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The server that all tests share that leave it running."""
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> str:
+    """The URL of a database of the test's own, with the city's tables."""
+    return cluster.create(f"city_{next(_names)}")

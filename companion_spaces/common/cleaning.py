@@ -8,12 +8,26 @@ import re
 import sys
 import unicodedata
 from functools import cache
+from html.entities import html5
 
 # As it stands in a clean text in place of a page's address.
 URL = "[URL]"
 _HIDDEN = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)  # so that in "a < b" nothing is one
-_ADDRESS = re.compile(r"(?:https?://|ftp://|\bwww\.)[^\s<>]+", re.IGNORECASE)
+# Elements of HTML and of Word, with attributes as they have them: placeholders such as <phone> are words, and
+# in "a<b and c>d" nothing is a tag.
+_ELEMENTS = (
+    "a|abbr|address|article|aside|audio|b|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|dd|"
+    "del|details|dfn|div|dl|dt|em|embed|fieldset|figcaption|figure|font|footer|form|frame|frameset|h[1-6]|head|"
+    "header|hr|html|i|iframe|img|input|ins|kbd|label|legend|li|link|main|map|mark|meta|nav|noscript|object|ol|"
+    "option|p|param|picture|pre|q|s|samp|script|section|select|small|source|span|strike|strong|style|sub|summary|"
+    "sup|svg|table|tbody|td|textarea|tfoot|th|thead|time|title|tr|tt|u|ul|var|video|wbr|o:p|st1:\\w+|v:\\w+|w:\\w+"
+)
+_VALUE = r"""\s*=\s*(?:"[^"<]*"|'[^'<]*'|[^\s"'<>]+)"""
+_NO_VALUE = r"\s+(?:async|checked|controls|defer|disabled|hidden|nowrap|noshade|readonly|required|selected)\b"
+_TAG = re.compile(rf"</?(?:{_ELEMENTS})(?:\s+[\w:.-]+{_VALUE}|{_NO_VALUE})*\s*/?>", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.IGNORECASE)
+# Without what a sentence puts behind it.
+_ADDRESS = re.compile(r"""(?:https?://|ftp://|\bwww\.)[^\s<>।]*[^\s<>।.,;:!?'"’”)\]}]""", re.IGNORECASE)
 # They join and part letters of Devanagari, which is read otherwise without them; elsewhere they do nothing.
 _JOINERS = "\u200c\u200d"
 _STRAY_JOINER = re.compile(f"(?<![\u0900-\u097f])[{_JOINERS}]|[{_JOINERS}](?![\u0900-\u097f])")
@@ -40,11 +54,17 @@ def clean(text: str) -> str:
         if "<" in text:
             text = _TAG.sub(" ", _HIDDEN.sub(" ", text))
         if "&" in text:
-            text = html.unescape(text)
+            text = _ENTITY.sub(_decoded, text)
         if "://" in text or "www." in text.lower():
             text = _ADDRESS.sub(f" {URL} ", text)
         text = " ".join(unicodedata.normalize("NFC", text).split())
     return text
+
+
+def _decoded(entity: re.Match[str]) -> str:
+    """What an entity stands for; html.unescape would read the beginning of a word as one."""
+    name = entity[0][1:]
+    return html.unescape(entity[0]) if name.startswith("#") else html5.get(name, entity[0])
 
 
 @cache

@@ -20,10 +20,18 @@ _FOLD = {ord("०") + i: str(i) for i in range(10)}  # length is kept, so that p
 _GAP = r"[\s().\-–/]{0,3}"
 _RUN = rf"\d(?:{_GAP}\d)"
 
-_EMAIL = re.compile(r"[\w.+-]+\s?@\s?[\w-]+(?:\.[\w-]+)+")
-_DOMAIN = re.compile(r"(?<![\w.@])(?:[\w-]+\.)+(?:com|org|net|info|io|np)\b(?:/\S*)?", re.IGNORECASE)
+_EMAIL = re.compile(
+    r"[A-Z0-9._%+-]+\s?@\s?[A-Z0-9-]+(?:\.[A-Z0-9-]+)+"
+    r"|[A-Z0-9._%+-]+\s+at\s+(?:gmail|yahoo|hotmail|outlook|ntc)(?:\.[A-Z]{2,3}){1,2}\b",
+    re.IGNORECASE | re.ASCII,
+)
+_DOMAIN = re.compile(
+    r"(?<![\w.@])(?:[\w-]+\.)+(?:com|org|net|info|io|np)\b(?:/\S*)?"
+    r"|(?<![\w.@])(?:youtu\.be|t\.me|wa\.me|bit\.ly|goo\.gl)/[^\s।]+",
+    re.IGNORECASE,
+)
 # The shortest number of a person has four digits; most texts have none.
-_SEVERAL_DIGITS = re.compile(rf"\d(?:{_GAP}\d){{3}}")
+_SEVERAL_DIGITS = re.compile(r"\d(?:[\s().\-–/,]{0,3}\d){3}")
 
 
 def _after(words: str, number: str) -> re.Pattern[str]:
@@ -52,17 +60,23 @@ _NO_PERSON = (
     re.compile(rf"(?<![\d-])\d[\d,.]*(?={_UNITS})", re.IGNORECASE),
     re.compile(r"(?<!\d)(?:19|20)\d\d\s?[-/.]\s?\d{1,2}\s?[-/.]\s?\d{1,2}(?!\d)"),
     re.compile(r"(?<!\d)\d{1,2}\s?[-/.]\s?\d{1,2}\s?[-/.]\s?(?:19|20)\d\d(?!\d)"),
-    re.compile(r"(?<![\d,])\d{1,3}(?:,\d{2,3})+(?![\d,])"),
+    re.compile(r"(?<![\d,])\d{1,3}(?:,\d{2,3})*,\d{3}(?![\d,])"),
+    re.compile(r"(?<![\d.])\d{1,3}\.\d{4,}(?![\d.])"),  # a coordinate
+    re.compile(r"(?<!\d)[1-9]\d*?0{4,}(?!\d)"),  # nobody's number ends so, and many amounts do
+    re.compile(
+        r"(?<!\d)(?:19|20)\d\d(?=\s*(?:मा|साल|को|देखि|सम्म)(?![\u0900-\u097f])|\s*सालमा|\s*(?:BS|AD)\b)"
+    ),
     _after(
         r"गुनासो|उजुरी|दर्ता|चलानी|टोकन|complaint|ticket|token|reference|ref\b|registration", r"[\d/-]{1,14}"
     ),
 )
 _KINDS = (
-    (PHONE, re.compile(rf"(?<!\d)(?:\+|00)\s?{_RUN}{{7,14}}(?!\d)")),
+    (PHONE, re.compile(rf"(?<!\d)\(?(?:\+|00)\s?{_RUN}{{7,14}}(?!\d)")),
+    (PHONE, re.compile(r"(?<![\d,])9[678](?:,\d{2}){4}(?![\d,])")),
     (CITIZENSHIP, re.compile(r"(?<![\d/-])\d{1,3}(?:\s?[-/]\s?\d{1,3}){2}\s?[-/]\s?\d{2,7}(?![\d/-])")),
     (CITIZENSHIP, _after(r"नागरिकता|ना\.?\s?प्र|citizenship|nagarikta", r"\d(?:[\s/-]{0,3}\d){3,15}")),
-    (PASSPORT, _after(r"राहदानी|पासपोर्ट|passport|rahadani", r"[A-Z]{0,2}[\s-]?\d(?:\s?\d){5,8}")),
-    (PAN, _after(r"\bpan\b|पान\b|प्यान|स्थायी लेखा|भ्याट|\bvat\b", r"\d(?:[\s-]?\d){8}")),
+    (PASSPORT, _after(r"राहदानी|पासपोर्ट|passport|rahadani", r"(?:[A-Z]{1,2}[\s-]?)?\d(?:\s?\d){5,8}")),
+    (PAN, _after(r"\bpan\b|(?<![\u0900-\u097f])पान\b|प्यान|स्थायी लेखा|भ्याट|\bvat\b", r"\d(?:[\s-]?\d){8}")),
     (ACCOUNT, _after(r"खाता|account|\ba/c|\bacc\b|khata|बैंक|bank", r"\d(?:[\s.-]{0,2}\d){5,21}")),
     (PHONE, re.compile(rf"(?<!\d)(?:977{_GAP})?9{_GAP}[678](?:{_GAP}\d){{8}}(?!\d)")),
     (PHONE, re.compile(rf"(?<!\d)(?:977{_GAP})?0\d{{1,2}}{_GAP}{_RUN}{{5,6}}(?!\d)")),
@@ -87,17 +101,20 @@ def mask(text: str) -> Masked:
     A clean text stays clean.
     """
     counts = Counter({"url": text.count(URL)}) if URL in text else Counter[str]()
-    folded = text.translate(_FOLD)
-    if not any(c.isdigit() or c in "@." for c in folded):
-        return Masked(text, counts)
-    taken: list[tuple[int, int, str]] = []
-    for start, end, placeholder in _found(folded):
-        if all(end <= first or start >= last for first, last, _ in taken):
-            taken.append((start, end, placeholder))
-    for start, end, placeholder in sorted(taken, reverse=True):
-        if placeholder:
-            text = text[:start] + placeholder + text[end:]
-            counts[placeholder[1:-1].lower()] += 1
+    before = None
+    while text != before:  # a word may stand before several numbers
+        before = text
+        folded = text.translate(_FOLD)
+        if not any(c.isdigit() or c in "@." for c in folded):
+            break
+        taken: list[tuple[int, int, str]] = []
+        for start, end, placeholder in _found(folded):
+            if all(end <= first or start >= last for first, last, _ in taken):
+                taken.append((start, end, placeholder))
+        for start, end, placeholder in sorted(taken, reverse=True):
+            if placeholder:
+                text = text[:start] + placeholder + text[end:]
+                counts[placeholder[1:-1].lower()] += 1
     return Masked(text, counts)
 
 

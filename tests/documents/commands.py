@@ -77,18 +77,6 @@ RUN_ELSEWHERE: dict[str, tuple[str, ...]] = {
         "tests::test_the_training_benchmark_compares_both_recipes_on_the_same_batches",
         '"benchmarks.training", "speed"',
     ),
-    # minutes with a database and four Spaces
-    r"python -m retrain orchestrate( --dry-run| --history)?": (
-        "rehearsal/wheel.py",
-        '"orchestrate", "--dry-run"',
-        '"orchestrate", "--history"',
-        '"orchestrate", "--env-file"',
-    ),
-    r"python -m retrain review --as \w+": (
-        "tests::test_the_command_of_the_operator_reviews_in_the_database_of_the_env_file",
-        '"review", "--as"',
-    ),
-    r"make catalogue": ("tests::test_every_sentence_is_translated_and_no_other_is", "sentences"),
     # an image; the test takes its command and its env file, as docker reads it
     r"docker run --env-file \.env -p 7860:7860 --gpus all --shm-size 1g -v [\w-]+:/app/runs [\w:-]+": (
         "tests::test_the_containers_command_with_an_env_file_does_the_same",

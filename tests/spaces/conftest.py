@@ -1,7 +1,6 @@
-"""What tests of Spaces share: the modules of the inference Space in this process, and a PostgreSQL."""
+"""What tests of Spaces share: the inference Space as a process, and its modules in this one."""
 
 import importlib
-import itertools
 import json
 import os
 import socket
@@ -19,12 +18,10 @@ from typing import Any
 import pytest
 
 from benchmarks.inference_load import make_classifier
-from rehearsal.city_database import Cluster
 from rehearsal.sample_data import make_grievances
 from tests.conftest import SOURCE
 
 FOLDER = SOURCE / "companion_spaces" / "inference"
-_names = itertools.count()
 JSON = {"Content-Type": "application/json"}
 TEXTS = [row["grievance"] for row in make_grievances(300)]
 # What the Hub of these tests holds: who owns it, a model, and the name of its newest version.
@@ -122,16 +119,3 @@ def space_module() -> Iterator[Callable[[str], ModuleType]]:
         yield importlib.import_module
     for file in FOLDER.glob("*.py"):
         sys.modules.pop(file.stem, None)
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The server that all tests share that leave it running."""
-    with Cluster() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def database(cluster: Cluster) -> str:
-    """The URL of a database of the test's own, with the city's tables."""
-    return cluster.create(f"city_{next(_names)}")

@@ -32,6 +32,13 @@ from retrain.dataset.texts import normalise
         ("cafe\u0301", "café"),
         ("\ufe0f\u3164 \u200b", ""),
         ("<br><br/>&nbsp;", ""),
+        ("call <phone> or <email>", "call <phone> or <email>"),
+        ("a<b and c>d", "a<b and c>d"),
+        ('<a href="x>y" target=_blank>z</a>', "z"),
+        ("<input disabled><o:p></o:p>x<font color='red'>y</font>", "x y"),
+        ("fish&notes &notanentity; &#2325;", "fish&notes &notanentity; क"),
+        ("see https://example.com/a. Then", "see [URL] . Then"),
+        ("(https://example.com/a) र https://example.com/b।", "( [URL] ) र [URL] ।"),
     ],
 )
 def test_what_is_no_word_leaves_and_what_is_one_stays(text: str, expected: str) -> None:

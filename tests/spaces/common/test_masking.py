@@ -57,6 +57,43 @@ def test_a_word_after_the_number_tells_that_it_is_a_telephone() -> None:
     assert mask("निजकाे ६६१२३४५ नं काे टेलिफाेन काटियो").text == "निजकाे [PHONE] नं काे टेलिफाेन काटियो"
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("टेलिफाेन नं. ४८८००२७, ४८८००२८", "टेलिफाेन नं. [PHONE], [PHONE]"),
+        ("98,41,23,45,67 मा", "[PHONE] मा"),
+        ("(+977) 9841234567 मा", "[PHONE] मा"),
+        ("ram at gmail.com", "[EMAIL]"),
+        ("ram९८@gmail.comमा", "[EMAIL]मा"),
+        ("youtu.be/abc हेर्नुस्", "[URL] हेर्नुस्"),
+        ("राहदानी 08123456 हरायो", "राहदानी [PASSPORT] हरायो"),
+        ("पान 123456789", "पान [PAN]"),
+        ("Rs 1,50,000 र 1,500,000", "Rs 1,50,000 र 1,500,000"),
+    ],
+)
+def test_what_readers_of_real_complaints_found(text: str, masked: str) -> None:
+    assert mask(text).text == masked
+    assert mask(masked).text == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "खातामा 1500000 जम्मा भयो",
+        "बजेट 500000000",
+        "150000-250000",
+        "85.3239605 मा",
+        "नागरिकता २०७६ मा बनाएको",
+    ],
+)
+def test_amounts_years_and_coordinates_are_nobodys(text: str) -> None:
+    assert mask(text).text == text
+
+
+def test_japan_is_no_tax_number() -> None:
+    assert "PAN" not in mask("जापान 123456789").text
+
+
 def test_names_and_addresses_are_not_masked() -> None:
     text = "सीता थापा, वडा ७, टोल मार्ग, घर नं 12"
     assert mask(text).text == text

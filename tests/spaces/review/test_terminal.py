@@ -1,15 +1,12 @@
 """Reviewing on a terminal."""
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from common.feedback_store import FeedbackStore
 from terminal import review
-from tests.conftest import CITY, SOURCE
 
 NAMES = {"urgency": ["NORMAL", "URGENT", "HIGHLY URGENT"]}
 
@@ -55,22 +52,3 @@ def test_who_reported_a_correction_does_not_accept_it(store: FeedbackStore) -> N
     decided, said = typed(store, "a", "q", reviewer="officer")
     assert decided == 0
     assert "somebody else has to" in said
-
-
-def test_the_command_of_the_operator_reviews_in_the_database_of_the_env_file(
-    database: str, tmp_path: Path
-) -> None:
-    store = FeedbackStore.open(database, tmp_path)
-    store.add_feedback("k", {"urgency": "NORMAL"}, "officer", text="खानेपानी")
-    (tmp_path / "city.env").write_text(f"HF_TOKEN={CITY}\nFEEDBACK_DATABASE_URL={database}\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "retrain", "review", "--as", "ram", "--env-file", str(tmp_path / "city.env")],
-        cwd=SOURCE,
-        input="a\n",
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "1 decided." in done.stdout
-    assert labels(store) == ["NORMAL"]
