@@ -36,7 +36,7 @@ class HostedJob:
     def __init__(self, namespace: str, spec: Spec, initiator: dict[str, str]) -> None:
         self.id = new_id()
         self.namespace, self.spec, self.initiator = namespace, spec, initiator
-        self.created_at = self.began = time.time()
+        self.created_at = time.time()
         self.started_at: float | None = None
         self.finished_at: float | None = None
         self.stage, self.message = "SCHEDULING", ""

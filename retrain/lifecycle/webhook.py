@@ -54,7 +54,7 @@ def why_not_due(delivery: Delivery, dataset: str, trained: Iterable[str]) -> str
             f"A webhook has started this Job, which has no secret {EXPECTED_SECRET} to know it by. Make the "
             "webhook with `python -m retrain schedule --on-new-version`; nothing was started."
         )
-    if not compare_digest(delivery.secret.encode(), delivery.expected.encode()):
+    if not compare_digest(_bytes(delivery.secret), _bytes(delivery.expected)):
         raise SettingsError(
             f"A webhook has started this Job with a secret that is not its {EXPECTED_SECRET}. If the webhook "
             "is yours, make it anew with `python -m retrain schedule --on-new-version --renew-secrets`; "
@@ -77,6 +77,10 @@ def why_not_due(delivery: Delivery, dataset: str, trained: Iterable[str]) -> str
     if all(name in decided for name in versions):
         return f"The webhook is about {', '.join(versions)}, on which a run has already decided."
     return None
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode(errors="surrogateescape")  # as the environment has it, which may be no UTF-8
 
 
 def _is_new(ref: Mapping[str, Any]) -> bool:

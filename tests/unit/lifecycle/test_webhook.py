@@ -28,7 +28,7 @@ def test_a_new_version_is_due() -> None:
     assert due(payload(NEW, name="City/Data")) is None  # the Hub knows no case
 
 
-@pytest.mark.parametrize("secret", ["", "x", SECRET + "x", SECRET[:-1], "ключ"])
+@pytest.mark.parametrize("secret", ["", "x", SECRET + "x", SECRET[:-1], "ключ", "\udcff"])
 def test_a_wrong_secret_starts_nothing_and_is_not_shown(secret: str) -> None:
     with pytest.raises(SettingsError, match="with a secret that is not its RETRAIN_WEBHOOK_SECRET") as caught:
         due(payload(NEW), secret=secret)
