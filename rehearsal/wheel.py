@@ -32,8 +32,8 @@ from .world import INFERENCE_SPACE, TOKEN, World, chosen_settings
 ROOT, SOURCE = Path("rehearsal_loop"), Path(__file__).parents[1]
 PREPARE_SPACE, REVIEW_SPACE = "city/grievance-prepare", "city/grievance-review"
 LABEL = "urgency"
-# Three: a class of which one reviewer decided over half is withheld.
-OFFICERS = {name: f"token-of-{name}-0123" for name in ("ram", "sita", "gita")}
+# Several: a version is withheld if one reviewer decided over half of a class.
+OFFICERS = {name: f"token-of-{name}-0123" for name in ("ram", "sita", "gita", "hari")}
 FEEDBACK_TOKEN = "token_of_the_officers_0123"
 # Complaints before the first model, those that it answers, and others that neither model ever saw.
 FIRST, SECOND, UNSEEN = 600, 500, 300

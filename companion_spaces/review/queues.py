@@ -7,7 +7,7 @@ and the rest by chance; that draw knows no answer, so it is what eval, test and 
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MARGIN, ERROR, CHANCE = "margin", "label_error", "chance"
@@ -20,9 +20,8 @@ Item = Mapping[str, Any]
 
 
 def corrections_in_order(pending: Sequence[Item], reviewer: str) -> list[Item]:
-    """Those that this reviewer can decide, the most doubtful first, one of each group."""
-    mine = [item for item in pending if reviewer not in item["by"]]
-    return one_of_each_group(sorted(mine, key=lambda item: -doubt(item)), lambda item: item["text"])
+    """Those that this reviewer can decide, the most doubtful first. Each needs a decision, equal ones too."""
+    return sorted((item for item in pending if reviewer not in item["by"]), key=lambda item: -doubt(item))
 
 
 def doubt(item: Item) -> float:
@@ -35,31 +34,25 @@ def doubt(item: Item) -> float:
 def next_text(texts: Sequence[Item], place: int, reviewed: Mapping[str, str]) -> tuple[Item, str] | None:
     """The text at a place in the sequence, and why it was chosen; None if there is none.
 
-    reviewed: the label that people gave to a text, by its `key`. Where the model
-    contradicts it, either is wrong.
+    reviewed: the label that people gave to a text, by its `key`. Where the model contradicts it, either is
+    wrong; what is nearly equal to one of them is not asked for again.
     """
-    left = one_of_each_group(texts, lambda item: item["text"])
-    orders = {
-        MARGIN: sorted(left, key=lambda item: item["margin"]),
-        ERROR: [item for item in left if reviewed.get(key(item["text"]), item["label"]) != item["label"]],
-        CHANCE: sorted(left, key=lambda item: hashlib.sha256(item["id"].encode()).digest()),
-    }
-    chosen = PATTERN[place % len(PATTERN)]
-    if not orders[chosen]:
-        chosen = MARGIN
-    return (orders[chosen][0], chosen) if orders[chosen] else None
-
-
-def one_of_each_group(items: Iterable[Item], text_of: Any) -> list[Item]:
-    """The items without those whose text is nearly equal to an earlier one's."""
-    kept: list[Item] = []
-    seen: list[frozenset[str]] = []
-    for item in items:
-        grams = shingles(text_of(item))
-        if not any(len(grams & other) >= ALIKE * len(grams | other) for other in seen):
-            kept.append(item)
-            seen.append(grams)
-    return kept
+    wanted = PATTERN[place % len(PATTERN)]
+    if wanted == ERROR:
+        for item in texts:
+            if reviewed.get(key(item["text"]), item["label"]) != item["label"]:
+                return item, ERROR
+        wanted = MARGIN
+    if wanted == CHANCE:
+        order = sorted(texts, key=lambda item: hashlib.sha256(item["id"].encode()).digest())
+    else:
+        order = sorted(texts, key=lambda item: item["margin"])
+    labelled = [shingles(text) for text in reviewed]
+    for item in order:
+        grams = shingles(item["text"])
+        if not any(len(grams & other) >= ALIKE * len(grams | other) for other in labelled):
+            return item, wanted
+    return None
 
 
 def shingles(text: str) -> frozenset[str]:

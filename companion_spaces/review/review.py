@@ -31,6 +31,7 @@ from queues import corrections_in_order, key, next_text
 FOLDER = Path(__file__).parent
 COOKIE = "reviewer"
 MAX_BODY = 5_000_000
+REVIEWED_READ = 2_000  # the newest: what is nearly equal to one of them is not asked for again
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -193,13 +194,11 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/texts")
     def texts(request: Request, name: Annotated[str, Depends(logged_in)], place: int = 0) -> HTMLResponse:
         """A text worth a label."""
-        people_said = {
+        said = {
             key(row["message"]): row["correct_urgency"] or row["correct_department"]
-            for row in store.reviewed()
+            for row in list(store.reviewed())[-REVIEWED_READ:]
         }
-        chosen = next_text(
-            store.unlabelled(), place, {text: said for text, said in people_said.items() if said}
-        )
+        chosen = next_text(store.unlabelled(), place, said)
         item, why = chosen or (None, "")
         form_key = reviewers.form_key(request.cookies[COOKIE])
         return page("text.html", item=item, why=why, names=names, name=name, form_key=form_key, place=place)

@@ -32,6 +32,7 @@ def test_the_simulation_prints_the_rows_of_the_guide(clone: Clone, commands: lis
         ("attacks", "--seconds 0.5 --page"),
         ("chaos", "--kills 1 --pairs 0"),
         ("dataset_build", "--rows 4000"),
+        ("review_order", "--rounds 1 --first 60 --each 20"),
     ],
 )
 @runs(SET + r"python -m benchmarks\.(training quality|(?!training|gate_simulation)\w+).*")

@@ -339,7 +339,7 @@ STATUS = {
         "reasons",
         "warnings",
         "stages",
-        "progress",
+        "bars",
         "curves",
         "log",
     ],
@@ -351,9 +351,12 @@ STATUS = {
         "warnings": {"type": "array", "items": {"type": "string"}},
         "stages": {
             "type": "array",
-            "items": {"type": "object", "required": ["name", "started_at", "seconds"]},
+            "items": {"type": "object", "required": ["name", "started_at", "seconds", "state"]},
         },
-        "progress": {"type": ["object", "null"], "required": ["stage", "done", "total", "share"]},
+        "bars": {
+            "type": "array",
+            "items": {"type": "object", "required": ["stage", "done", "total", "share", "seconds_left"]},
+        },
         "curves": {"type": "object", "required": ["loss", "f1_macro"]},
         "log": {"type": "array", "items": {"type": "string"}},
     },

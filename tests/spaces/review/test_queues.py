@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from queues import PATTERN, corrections_in_order, key, next_text, one_of_each_group
+from queues import PATTERN, corrections_in_order, key, next_text
 
 
 def text(place: str, margin: float, label: str = "NORMAL") -> dict[str, Any]:
@@ -42,9 +42,16 @@ def test_without_a_suspected_error_the_margin_decides_and_without_texts_nothing(
     assert next_text([], 0, {}) is None
 
 
-def test_of_nearly_equal_texts_one_is_shown() -> None:
-    texts = ["तीन दिनदेखि खानेपानी आएको छैन", "तीन  दिनदेखि खानेपानी आएको छैन ।", "सडकमा खाल्डो परेको छ", "x", ""]
-    assert one_of_each_group(texts, str) == [texts[0], *texts[2:]]
+def test_what_is_nearly_equal_to_a_labelled_text_is_not_asked_for() -> None:
+    texts = [
+        text("a", 0.1) | {"text": "तीन  दिनदेखि खानेपानी आएको छैन ।"},
+        text("b", 0.2) | {"text": "सडकमा खाल्डो परेको छ"},
+    ]
+    labelled = {key("तीन दिनदेखि खानेपानी आएको छैन"): "NORMAL"}
+    found = next_text(texts, PATTERN.index("margin"), labelled)
+    assert found
+    assert found[0]["id"] == "b"
+    assert next_text(texts[:1], PATTERN.index("margin"), labelled) is None
 
 
 def test_corrections_come_by_how_sure_the_model_was_against_them() -> None:
