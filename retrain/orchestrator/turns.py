@@ -20,7 +20,7 @@ from retrain.hub.ledger import Ledger, LedgerMovedError
 from retrain.hub.model_repo import ModelRepo
 from retrain.hub.run_archive import RunArchive
 from retrain.hub.spaces import AT_WORK, Space
-from retrain.orchestrator.decision import PREPARE, RETRAIN, Decision, Facts, Request, Rules, decide
+from retrain.orchestrator.decision import LEASE, PREPARE, RETRAIN, Decision, Facts, Request, Rules, decide
 from retrain.records import FINISHED, TAG_TIME
 from retrain.run_record import RunRecord
 
@@ -179,12 +179,15 @@ def request_of(entry: Mapping[str, Any]) -> Request | None:
 
 
 def ended_since(runs: Sequence[RunRecord], request: Request) -> str | None:
-    """The outcome of the run on the version of a request, begun after it; None if there is none."""
+    """The outcome of the run on the version of a request, begun after it; None if there is none.
+
+    The Space has another clock: what began a little before may have begun after.
+    """
     if request.step != RETRAIN:
         return None
     for run in reversed(runs):
         began = time_in(asdict(run), "started_at")
-        if began and began >= request.at and run.dataset and run.dataset.revision == request.version:
+        if began and began >= request.at - LEASE and run.dataset and run.dataset.revision == request.version:
             return run.outcome
     return None
 

@@ -33,6 +33,13 @@ def test_corrections_become_a_version_and_that_version_a_run(town: Town) -> None
     assert wheel.turn(NOW + 20 * HOUR).action == "nothing"
 
 
+def test_a_run_is_recognised_though_the_clock_of_its_space_is_behind(town: Town) -> None:
+    version = town.make_version(NOW - HOUR)
+    assert town.wheel().turn(NOW).action == "retrain"
+    town.end_run("accepted", version, NOW - 2 * MINUTE)
+    assert town.wheel().turn(NOW + HOUR).reason == "The retraining ended: accepted."
+
+
 def test_a_dry_run_changes_nothing(town: Town) -> None:
     town.corrections = [NOW - HOUR] * 2
     assert town.wheel().turn(NOW, dry_run=True).action == "prepare"
