@@ -12,7 +12,15 @@ from html.entities import html5
 
 # As it stands in a clean text in place of a page's address.
 URL = "[URL]"
-_HIDDEN = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+# What is hidden, and where it ends.
+_HIDDEN = tuple(
+    (re.compile(begin + ".*?" + end, re.IGNORECASE | re.DOTALL), re.compile(end, re.IGNORECASE))
+    for begin, end in (
+        (r"<script\b[^<>]*>", r"</script\s*>"),
+        (r"<style\b[^<>]*>", r"</style\s*>"),
+        ("<!--", "-->"),
+    )
+)
 # Elements of HTML and of Word, with attributes as they have them: placeholders such as <phone> are words, and
 # in "a<b and c>d" nothing is a tag.
 _ELEMENTS = (
@@ -52,12 +60,20 @@ def clean(text: str) -> str:
         if "\u200c" in text or "\u200d" in text:
             text = _STRAY_JOINER.sub("", text)
         if "<" in text:
-            text = _TAG.sub(" ", _HIDDEN.sub(" ", text))
+            text = _TAG.sub(" ", _without_hidden(text))
         if "&" in text:
             text = _ENTITY.sub(_decoded, text)
         if "://" in text or "www." in text.lower():
             text = _ADDRESS.sub(f" {URL} ", text)
         text = " ".join(unicodedata.normalize("NFC", text).split())
+    return text
+
+
+def _without_hidden(text: str) -> str:
+    """A text without scripts, styles and comments; behind the last end there is none to look for."""
+    for pattern, end in _HIDDEN:
+        last = max((match.end() for match in end.finditer(text)), default=0)
+        text = pattern.sub(" ", text[:last]) + text[last:]
     return text
 
 
