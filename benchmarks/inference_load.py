@@ -164,6 +164,7 @@ def running_space(root: Path, texts: list[str], **settings: str) -> Iterator[tup
             "HF_TOKEN": TOKEN,
             "MODEL_REPO": REPO,
             "PORT": str(port),
+            "PYTHONPATH": str(APP.parent),  # on a Space `common` lies beside app.py
             **settings,
         }
         log = root / "space.log"

@@ -81,7 +81,7 @@ def test_the_bill_of_materials_names_every_package_with_its_hashes(lock: str, tm
     assert all(each["externalReferences"][0]["hashes"] for each in components)
 
 
-COMPANIONS = ("inference", "prepare_dataset")
+COMPANIONS = ("inference", "prepare_dataset", "review")
 DOCKERFILES = ["Dockerfile", *(f"companion_spaces/{name}/Dockerfile" for name in COMPANIONS)]
 
 

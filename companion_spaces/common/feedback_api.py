@@ -9,9 +9,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from secrets import compare_digest
 from typing import Annotated, Any
 
@@ -21,8 +20,9 @@ from huggingface_hub.utils import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from common.cleaning import clean
-from common.feedback_store import ConflictError, FeedbackStore, Labels, StoreError, UnknownError
+from common.feedback_store import LABEL_SETS, ConflictError, FeedbackStore, Labels, StoreError, UnknownError
 from common.masking import mask
+from common.settings import SpaceSettings
 
 MAX_CHARACTERS = 10_000
 # More than officers type, and less than fills a disk: a burst, and how fast it is allowed again.
@@ -57,7 +57,7 @@ class Correction(BaseModel):
 
     @property
     def labels(self) -> dict[str, str]:
-        given = {"urgency": self.correct_urgency, "department": self.correct_department}
+        given = {label: getattr(self, f"correct_{label}") for label in LABEL_SETS}
         return {label: name for label, name in given.items() if name is not None}
 
 
@@ -165,20 +165,28 @@ class Feedback:
         raise HTTPException(503, "the review service can't keep it now; send it again", AWAY)
 
 
+def bearer_of(token: SecretStr | None) -> Callable[..., None]:
+    """A dependency of a route: 401 for whoever does not send this token; without one, for everybody."""
+
+    def check(
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+    ) -> None:
+        wanted = token.get_secret_value().encode() if token else None
+        if wanted is None or given is None or not compare_digest(given.credentials.encode(), wanted):
+            raise HTTPException(401, "send the bearer token", {"WWW-Authenticate": "Bearer"})
+
+    return check
+
+
 def feedback_router(feedback: Feedback) -> APIRouter:
     """The route /feedback, for bearers of the token."""
-    router, bucket, bearer = APIRouter(), Bucket(), HTTPBearer(auto_error=False)
-
-    def with_the_token(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-        wanted = feedback.token.get_secret_value()
-        if given is None or not compare_digest(given.credentials.encode(), wanted.encode()):
-            raise HTTPException(401, "send the bearer token", {"WWW-Authenticate": "Bearer"})
+    router, bucket = APIRouter(), Bucket()
 
     def not_too_often() -> None:
         if wait := bucket.seconds_to_wait():
             raise HTTPException(429, "too many corrections at a time", {"Retry-After": f"{wait + 1:.0f}"})
 
-    needs = [Depends(with_the_token), Depends(not_too_often)]
+    needs = [Depends(bearer_of(feedback.token)), Depends(not_too_often)]
 
     @router.post("/feedback", status_code=201, dependencies=needs)
     @router.post("/feedback/", status_code=201, dependencies=needs, include_in_schema=False)
@@ -214,23 +222,25 @@ def read_names(text: str) -> dict[str, list[str]]:
     return {str(label): [str(name) for name in names] for label, names in found.items()}
 
 
-def feedback_of(
-    token: SecretStr,
-    url: SecretStr | None,
-    forward_to: str | None,
-    folder: Path,
-    labels: str,
-    *,
-    masked: bool,
-) -> Feedback:
-    """How feedback is kept by these settings.
+def store_of(settings: SpaceSettings) -> FeedbackStore:
+    """Where feedback is kept by these settings.
+
+    Raises:
+        ValueError: DATABASE_URL is none.
+    """
+    url = settings.database_url
+    return FeedbackStore.open(url.get_secret_value() if url else None, settings.feedback_dir)
+
+
+def feedback_of(token: SecretStr, settings: SpaceSettings, forward_to: str | None) -> Feedback:
+    """How feedback is kept by these settings, or forwarded.
 
     Raises:
         ValueError: a setting can't be used.
     """
-    if url and forward_to:
+    if settings.database_url and forward_to:
         raise ValueError("set either DATABASE_URL or FEEDBACK_URL")
     if forward_to and not forward_to.startswith(("https://", "http://127.0.0.1", "http://localhost")):
         raise ValueError("FEEDBACK_URL should begin with https://")
-    store = None if forward_to else FeedbackStore.open(url.get_secret_value() if url else None, folder)
-    return Feedback(token, read_names(labels), store, forward_to, masked)
+    store = None if forward_to else store_of(settings)
+    return Feedback(token, read_names(settings.feedback_labels), store, forward_to, settings.mask_feedback)

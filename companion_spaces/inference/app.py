@@ -14,7 +14,6 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -35,7 +34,6 @@ from loading import Serving, load
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     SecretStr,
@@ -44,6 +42,8 @@ from pydantic import (
 )
 from threads import thread_settings
 from versions import Source, Version, seconds_asked, why_away
+
+from common.settings import SpaceSettings
 
 MAX_TEXTS = 64
 MAX_CHARACTERS = 10_000
@@ -58,10 +58,8 @@ log = logging.getLogger("inference")
 audit = logging.getLogger("inference.audit")
 
 
-class Settings(BaseModel):
-    """The environment's variables, under the same names. Neither `repr` nor an error shows a value."""
-
-    model_config = ConfigDict(alias_generator=str.upper, frozen=True, hide_input_in_errors=True)
+class Settings(SpaceSettings):
+    """See SpaceSettings."""
 
     model_repo: str = Field(pattern=OWNER_AND_NAME)
     model_revision: str | None = None
@@ -70,18 +68,7 @@ class Settings(BaseModel):
     audit_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex()))
     retrain_space_id: str | None = Field(None, pattern=OWNER_AND_NAME)
     retrain_trigger_token: SecretStr | None = None
-    feedback_token: SecretStr | None = None
-    feedback_labels: str = "{}"
     feedback_url: str | None = None
-    feedback_dir: Path = Path("feedback")
-    mask_feedback: bool = True
-    database_url: SecretStr | None = None
-    port: int = Field(7860, ge=1, le=65535)
-
-    @classmethod
-    def read(cls, environ: Mapping[str, str]) -> Self:
-        """Empty means unset. Raises a ValueError that names everything that is wrong."""
-        return cls.model_validate({name: text.strip() for name, text in environ.items() if text.strip()})
 
     @model_validator(mode="after")
     def a_trigger_has_a_target(self) -> Self:
@@ -138,19 +125,10 @@ def create_app(settings: Settings) -> FastAPI:
     turns = Turns()
     feedback = None
     if settings.feedback_token:
-        from common.feedback_api import (
-            feedback_of,
-            feedback_router,
-        )  # with a database's client, which others do without
+        # With a database's client, which others do without.
+        from common.feedback_api import feedback_of, feedback_router
 
-        feedback = feedback_of(
-            settings.feedback_token,
-            settings.database_url,
-            settings.feedback_url,
-            settings.feedback_dir,
-            settings.feedback_labels,
-            masked=settings.mask_feedback,
-        )
+        feedback = feedback_of(settings.feedback_token, settings, settings.feedback_url)
         app.include_router(feedback_router(feedback))
 
     @app.exception_handler(RequestValidationError)

@@ -3,7 +3,6 @@
 Reviewers log in with a token of their own. Texts never reach the log.
 """
 
-import json
 import logging
 import os
 import sys
@@ -11,19 +10,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from secrets import compare_digest
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import uvicorn
 from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from jinja2 import Environment, FileSystemLoader
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import SecretStr
 from starlette.staticfiles import StaticFiles
 
-from common.feedback_api import Bucket, feedback_of, feedback_router
-from common.feedback_store import ConflictError, FeedbackStore, StoreError, UnknownError
+from common.feedback_api import Bucket, Feedback, bearer_of, feedback_router, read_names, store_of
+from common.feedback_store import ConflictError, StoreError, UnknownError
+from common.settings import SpaceSettings
 from exchange import as_csv, as_label_studio, export_lines, from_csv, from_label_studio
 from people import LOGGED_IN_SECONDS, Reviewers, agreements
 from queues import corrections_in_order, key, next_text
@@ -45,24 +44,12 @@ HEADERS = {
 log = logging.getLogger("review")
 
 
-class Settings(BaseModel):
-    """The environment's variables, under the same names. Neither `repr` nor an error shows a value."""
-
-    model_config = ConfigDict(alias_generator=str.upper, frozen=True, hide_input_in_errors=True)
+class Settings(SpaceSettings):
+    """See SpaceSettings."""
 
     reviewers: SecretStr
     feedback_labels: str
-    feedback_token: SecretStr | None = None
     export_token: SecretStr | None = None
-    feedback_dir: Path = Path("feedback")
-    mask_feedback: bool = True
-    database_url: SecretStr | None = None
-    port: int = Field(7860, ge=1, le=65535)
-
-    @classmethod
-    def read(cls, environ: Mapping[str, str]) -> Self:
-        """Empty means unset. Raises a ValueError that names everything that is wrong."""
-        return cls.model_validate({name: text.strip() for name, text in environ.items() if text.strip()})
 
 
 class LoginNeeded(Exception):  # noqa: N818 (it is no error)
@@ -76,22 +63,13 @@ def create_app(settings: Settings) -> FastAPI:
         ValueError: a setting can't be used.
     """
     reviewers = Reviewers.read(settings.reviewers.get_secret_value())
-    names: dict[str, list[str]] = json.loads(settings.feedback_labels)
-    url = settings.database_url.get_secret_value() if settings.database_url else None
-    store = FeedbackStore.open(url, settings.feedback_dir)
+    names, store = read_names(settings.feedback_labels), store_of(settings)
     templates = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, trim_blocks=True)
     logins = Bucket()
     app = FastAPI(title="Review", max_body_size=MAX_BODY, docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/page", StaticFiles(directory=FOLDER / "page"))
     if settings.feedback_token:
-        feedback = feedback_of(
-            settings.feedback_token,
-            settings.database_url,
-            None,
-            settings.feedback_dir,
-            settings.feedback_labels,
-            masked=settings.mask_feedback,
-        )
+        feedback = Feedback(settings.feedback_token, names, store, None, settings.mask_feedback)
         app.include_router(feedback_router(feedback))
 
     def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -196,7 +174,7 @@ def create_app(settings: Settings) -> FastAPI:
         """A text worth a label."""
         said = {
             key(row["message"]): row["correct_urgency"] or row["correct_department"]
-            for row in list(store.reviewed())[-REVIEWED_READ:]
+            for row in store.reviewed(newest=REVIEWED_READ)
         }
         chosen = next_text(store.unlabelled(), place, said)
         item, why = chosen or (None, "")
@@ -253,16 +231,9 @@ def create_app(settings: Settings) -> FastAPI:
             f"./?{urlencode({'said': f'{done} verdicts read, {refused} refused'})}", 303, HEADERS
         )
 
-    bearer = HTTPBearer(auto_error=False)
-
-    @app.get("/export")
-    def export(
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)], since: str | None = None
-    ) -> Response:
+    @app.get("/export", dependencies=[Depends(bearer_of(settings.export_token))])
+    def export(since: str | None = None) -> Response:
         """What was reviewed, as JSON lines: SOURCE of prepare_dataset."""
-        wanted = settings.export_token.get_secret_value() if settings.export_token else None
-        if wanted is None or given is None or not compare_digest(given.credentials.encode(), wanted.encode()):
-            raise HTTPException(401, "send the bearer token", {"WWW-Authenticate": "Bearer"})
         try:
             from_time = datetime.fromisoformat(since) if since else None
         except ValueError:

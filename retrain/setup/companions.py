@@ -28,6 +28,7 @@ from retrain.setup.installation import (
     feedback_variables,
     files_in,
     hardware_of,
+    known_labels,
     only,
     seconds_of,
     settings_in,
@@ -111,7 +112,7 @@ def review_on_terminal(file: Path, reviewer: str) -> int:
             f"{file}: review needs {FEEDBACK_DATABASE}, and a clone of the repository with {program.name}."
         )
     paths = os.pathsep.join(str(SOURCE / "companion_spaces" / name) for name in ("", "review"))
-    known = feedback_variables({FEEDBACK: ""}) | {DATABASE: values[FEEDBACK_DATABASE], "PYTHONPATH": paths}
+    known = known_labels() | {DATABASE: values[FEEDBACK_DATABASE], "PYTHONPATH": paths}
     return subprocess.run([sys.executable, program, reviewer], env=os.environ | known).returncode  # noqa: S603
 
 

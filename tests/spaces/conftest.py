@@ -16,8 +16,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 
 from benchmarks.inference_load import make_classifier
+from rehearsal.local_hub import LocalHub
 from rehearsal.sample_data import make_grievances
 from tests.conftest import SOURCE
 
@@ -92,7 +94,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sp
         home = tmp_path_factory.mktemp("space")
         platform = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
         hub = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        environment = platform | hub | {"PORT": str(port), "OMP_NUM_THREADS": "1"} | variables
+        # On a Space `common` lies beside app.py; here it is one folder up.
+        own = {"PORT": str(port), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(FOLDER.parent)}
+        environment = platform | hub | own | variables
         log, audit = home / "log.txt", home / "audit.jsonl"
         with log.open("w") as errors, audit.open("w") as output:
             process = subprocess.Popen(
@@ -109,6 +113,18 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Sp
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_classifier(tmp_path_factory.mktemp("classifier"), TEXTS)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Iterator[LocalHub]:
+    """A Hub that holds a model with a version, and a repository without one."""
+    with LocalHub(tmp_path_factory.mktemp("hub"), USERS) as running:
+        api = HfApi(endpoint=running.url, token="hf_owner")
+        api.create_repo(REPO)
+        api.upload_folder(repo_id=REPO, folder_path=classifier)
+        api.create_tag(REPO, tag=NEWEST)
+        api.create_repo("city/empty")
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """POST /feedback on the inference Space, as a real process."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 import requests
-from huggingface_hub import HfApi
 
 from common.feedback_store import FeedbackStore
 from rehearsal.city_database import Cluster
 from rehearsal.local_hub import LocalHub
-from tests.conftest import SOURCE
-from tests.spaces.conftest import NEWEST, REPO, USERS, Space
+from tests.spaces.conftest import REPO, Space
 
 TOKEN = "the-officers-token"
 NAMES = {"urgency": ["NORMAL", "URGENT", "HIGHLY URGENT"], "department": ["Waste"]}
@@ -27,22 +25,11 @@ WATER = {
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Iterator[LocalHub]:
-    with LocalHub(tmp_path_factory.mktemp("hub"), USERS) as running:
-        api = HfApi(endpoint=running.url, token="hf_owner")
-        api.create_repo(REPO)
-        api.upload_folder(repo_id=REPO, folder_path=classifier)
-        api.create_tag(REPO, tag=NEWEST)
-        yield running
-
-
-@pytest.fixture(scope="module")
 def start_with_feedback(hub: LocalHub, start: Callable[..., Space]) -> Callable[..., Space]:
     def started(**variables: str) -> Space:
         settings = {"MODEL_REPO": REPO, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner"}
         settings |= {"FEEDBACK_TOKEN": TOKEN, "FEEDBACK_LABELS": json.dumps(NAMES)}
-        # On a Space `common` lies beside app.py; here it is one folder up.
-        space = start(**(settings | {"PYTHONPATH": str(SOURCE / "companion_spaces")} | variables))
+        space = start(**(settings | variables))
         space.health()
         return space
 

@@ -1,29 +1,17 @@
 """The page at `/` of the inference Space, in a real browser against the real process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
-from huggingface_hub import HfApi
 from playwright.sync_api import Browser, expect
 
 from rehearsal.local_hub import LocalHub
 from tests.browsing import open_page
-from tests.spaces.conftest import NEWEST, REPO, USERS, Space
+from tests.spaces.conftest import NEWEST, REPO, Space
 
 WIDTHS = (390, 1280)
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory, classifier: Path) -> Iterator[LocalHub]:
-    with LocalHub(tmp_path_factory.mktemp("hub"), USERS) as running:
-        api = HfApi(endpoint=running.url, token="hf_owner")
-        api.create_repo(REPO)
-        api.upload_folder(repo_id=REPO, folder_path=classifier)
-        api.create_tag(REPO, tag=NEWEST)
-        api.create_repo("city/empty")
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -119,6 +119,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, grievances: list[dict[str, str
             "RETRAIN_SPACE_ID": "city/retrain",
             "RETRAIN_TRIGGER_TOKEN": "nobody knows it",
             "PORT": str(port),
+            "PYTHONPATH": str(SOURCE / "companion_spaces"),
             "OMP_NUM_THREADS": "1",
         }
         with (root / "log.txt").open("w") as log:
