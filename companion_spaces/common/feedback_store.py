@@ -134,28 +134,31 @@ class Review:
     labels: Labels = field(default_factory=dict)
 
 
+def standing(given: Sequence[Review]) -> list[Review]:
+    """The last verdict of each reviewer, unless it was undone, oldest first. given: oldest first."""
+    last: dict[str, Review] = {}
+    for review in given:
+        last.pop(review.reviewer, None)
+        if review.verdict != "undo":
+            last[review.reviewer] = review
+    return list(last.values())
+
+
 def decided(labels: Labels, given: Sequence[Review]) -> Decision:
     """Fold the reviews of a feedback, oldest first. A pure function.
 
-    labels: those that were reported. The last verdict of each reviewer counts, and none where it was undone.
-    Reviewers who disagree leave it pending; so does a single one who accepts a critical label.
+    labels: those that were reported. Reviewers who disagree leave it pending; so does a single one who
+    accepts a critical label.
     """
-    standing: dict[str, Review] = {}
-    for review in given:
-        standing.pop(review.reviewer, None)
-        if review.verdict != "undo":
-            standing[review.reviewer] = review
-    if not standing:
+    those = standing(given)
+    if not those:
         return Decision("pending")
-    people = tuple(standing)
-    if all(review.verdict == "reject" for review in standing.values()):
+    people = tuple(review.reviewer for review in those)
+    rejections = [review.verdict == "reject" for review in those]
+    if all(rejections):
         return Decision("rejected", reviewers=people)
-    found = [
-        dict(review.labels) if review.verdict == "relabel" else dict(labels) for review in standing.values()
-    ]
-    if any(review.verdict == "reject" for review in standing.values()) or any(
-        each != found[0] for each in found
-    ):
+    found = [dict(review.labels if review.verdict == "relabel" else labels) for review in those]
+    if any(rejections) or any(each != found[0] for each in found):
         return Decision("pending", reviewers=people)
     if CRITICAL & set(found[0].values()) and len(people) < 2:
         return Decision("pending", found[0], people)
@@ -347,14 +350,18 @@ class FeedbackStore:
         with self._transaction() as connection:
             return int(connection.scalar(query) or 0)
 
-    def reviewed(self, since: datetime | None = None) -> Iterator[dict[str, Any]]:
-        """What counts as reviewed, by the columns of reviewed_feedback, oldest first."""
+    def reviewed(self, since: datetime | None = None, newest: int | None = None) -> Iterator[dict[str, Any]]:
+        """What counts as reviewed, by the columns of reviewed_feedback, oldest first.
+
+        newest: only so many, the last ones.
+        """
         query = select(reviewed_feedback).where(reviewed_feedback.c.reviewed)
         if since is not None:
             query = query.where(reviewed_feedback.c.reviewed_at >= since)
+        query = query.order_by(reviewed_feedback.c.reviewed_at.desc()).limit(newest)
         with self._transaction() as connection:
-            rows = connection.execute(query.order_by(reviewed_feedback.c.reviewed_at)).mappings().all()
-        for row in rows:
+            rows = connection.execute(query).mappings().all()
+        for row in reversed(rows):
             yield {name: _in_utc(value) for name, value in row.items()}
 
     def _derive(

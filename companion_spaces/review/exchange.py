@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
 from common.feedback_store import LABEL_SETS
@@ -96,12 +95,8 @@ def export_lines(reviewed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for row in reviewed:
         labels = {f"correct_{label}": row[f"correct_{label}"] for label in LABEL_SETS}
         drawn = {label: row[f"correct_{label}"] for label in LABEL_SETS} if row["drawn_by_chance"] else {}
-        times = {name: _iso(row[name]) for name in ("created_at", "reviewed_at")}
+        times = {name: row[name].isoformat() for name in ("created_at", "reviewed_at")}
         # What several people agreed on is nobody's own.
         reviewer = None if ", " in row["reviewed_by"] else row["reviewed_by"]
         line = {"message": row["message"], "reviewed": True, "reviewed_by": reviewer}
         yield json.dumps(line | labels | drawn | times, ensure_ascii=False) + "\n"
-
-
-def _iso(time: datetime) -> str:
-    return time.isoformat()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import compare_digest
 
-from common.feedback_store import Review
+from common.feedback_store import Review, standing
 
 LOGGED_IN_SECONDS = 12 * 3600
 LEAST_TOKEN = 12  # characters
@@ -76,22 +76,14 @@ class Agreement:
 
 def agreements(verdicts: Mapping[str, Sequence[Review]]) -> list[Agreement]:
     """Of each reviewer; two agree if verdict and labels are the same. Who accepts everything stands out."""
-    last: dict[str, dict[str, Review]] = {}
-    for place, given in verdicts.items():
-        for review in given:
-            last.setdefault(place, {}).pop(review.reviewer, None)
-            if review.verdict != "undo":
-                last[place][review.reviewer] = review
+    rows = [{review.reviewer: review for review in standing(given)} for given in verdicts.values()]
     found = []
-    for name in sorted({reviewer for standing in last.values() for reviewer in standing}):
-        own = [standing for standing in last.values() if name in standing]
+    for name in sorted({reviewer for row in rows for reviewer in row}):
+        own = [row for row in rows if name in row]
         pairs = [
-            _same(standing[name], other)
-            for standing in own
-            for reviewer, other in standing.items()
-            if reviewer != name
+            _same(row[name], other) for row in own for reviewer, other in row.items() if reviewer != name
         ]
-        accepted = sum(standing[name].verdict == "accept" for standing in own) / len(own)
+        accepted = sum(row[name].verdict == "accept" for row in own) / len(own)
         found.append(Agreement(name, len(own), accepted, len(pairs), _share(pairs)))
     return found
 
