@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
+from numpy.typing import NDArray
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from benchmarks.plain_recipe import PlainRecipe
@@ -70,16 +72,32 @@ Trained = tuple[list[int], int]
 
 
 def _train_ours(label: str, sets: Mapping[str, Any], seed: int, recipe: str, checkpoint: str) -> Trained:
-    config = get_config(
-        NOWHERE | {"LABEL": label, "API_ENDPOINT": "http://localhost/predict", "SEED": str(seed)}
-    )
+    probabilities, steps = train_ours(label, sets, seed, checkpoint)
+    return probabilities["test"].argmax(axis=1).tolist(), steps
+
+
+def train_ours(
+    label: str,
+    sets: Mapping[str, datasets.Dataset],
+    seed: int,
+    checkpoint: str,
+    settings: Mapping[str, str] = {},
+) -> tuple[dict[str, NDArray[np.float64]], int]:
+    """Train on the set "train" with the job's recipe, validated on "eval".
+
+    Returns the probabilities for the other sets, (rows, classes), and the steps that were made.
+    """
+    own = {"LABEL": label, "API_ENDPOINT": "http://localhost/predict", "SEED": str(seed)}
+    config = get_config(NOWHERE | own | dict(settings))
     ids = config.label2id
     classifier = GrievanceClassifier(checkpoint, len(ids), config.id2label, ids, seed=seed)
-    train, validated, test = (classifier.tokenize_dataset(sets[name]) for name in ("train", "eval", "test"))
+    tokens = {name: classifier.tokenize_dataset(each) for name, each in sets.items()}
+    train, validated = tokens.pop("train"), tokens.pop("eval")
     with tempfile.TemporaryDirectory() as folder:
         trainer = fine_tune(classifier.model, train, validated, config, Path(folder))
-    answers = predict(classifier.model, test, config.eval_batch_size).argmax(axis=1).tolist()
-    return answers, training_summary(trainer).steps
+    size = config.eval_batch_size
+    probabilities = {name: predict(classifier.model, each, size) for name, each in tokens.items()}
+    return probabilities, training_summary(trainer).steps
 
 
 def _train_plainly(label: str, sets: Mapping[str, Any], seed: int, recipe: str, checkpoint: str) -> Trained:

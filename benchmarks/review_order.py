@@ -9,7 +9,6 @@ are labels that the model contradicts most surely and that are given once more, 
 
 import argparse
 import random
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +18,11 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality import NOWHERE
-from configs import LABEL_SETS, get_config
-from model_pipeline import GrievanceClassifier
+from benchmarks.quality import train_ours
+from configs import LABEL_SETS
 from rehearsal.sample_data import split_grievances
 from rehearsal.world import chosen_settings, read_grievances
 from retrain.evaluation.scores import compute_scores
-from retrain.training.fine_tuning import fine_tune, predict
 
 ERRS = 0.03
 MARGIN, ERROR = 0.5, 0.2  # as in companion_spaces/review/queues.py
@@ -67,22 +64,6 @@ def choose(officer: Officer, scores: NDArray[np.float64], count: int, *, mixed: 
     return chosen + officer.chance.sample(rest, min(count - len(chosen), len(rest)))
 
 
-def train(
-    checkpoint: str, label: str, sets: Mapping[str, datasets.Dataset], seed: int
-) -> tuple[float, NDArray[np.float64]]:
-    """Macro F1 on the set "test", and the probabilities for the set "all"."""
-    settings = NOWHERE | {"LABEL": label, "API_ENDPOINT": "http://localhost/predict", "SEED": str(seed)}
-    config = get_config(settings | chosen_settings())
-    ids = config.label2id
-    classifier = GrievanceClassifier(checkpoint, len(ids), config.id2label, ids, seed=seed)
-    tokens = {name: classifier.tokenize_dataset(each) for name, each in sets.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        fine_tune(classifier.model, tokens["train"], tokens["eval"], config, Path(folder))
-    answers = predict(classifier.model, tokens["test"], config.eval_batch_size).argmax(axis=1).tolist()
-    f1 = compute_scores(sets["test"]["label"], answers, config.id2label).f1_macro
-    return f1, predict(classifier.model, tokens["all"], config.eval_batch_size)
-
-
 def as_set(rows: Rows, labels: Sequence[int]) -> datasets.Dataset:
     return datasets.Dataset.from_dict(
         {"grievance": [row["grievance"] for row in rows], "label": list(labels)}
@@ -105,6 +86,7 @@ def main() -> None:
     )
     labels = {name: [ids[row[options.label]] for row in rows] for name, rows in parts.items()}
     fixed = {name: as_set(parts[name], labels[name]) for name in ("eval", "test")}
+    names = {i: name for name, i in ids.items()}
     fixed["all"] = as_set(parts["train"], labels["train"])
     print(
         "| order | round | labels given | rows | test macro F1 | minutes |\n" + "| --- " * 6 + "|", flush=True
@@ -117,11 +99,14 @@ def main() -> None:
             places = sorted(officer.given)
             train_rows = [parts["train"][place] for place in places]
             sets = fixed | {"train": as_set(train_rows, [officer.given[place] for place in places])}
-            f1, scores = train(str(options.checkpoint), options.label, sets, options.seed)
+            checkpoint = str(options.checkpoint)
+            scores, _ = train_ours(options.label, sets, options.seed, checkpoint, chosen_settings())
+            answers = scores["test"].argmax(axis=1).tolist()
+            f1 = compute_scores(labels["test"], answers, names).f1_macro
             minutes = (time.perf_counter() - began) / 60
             given = options.first + turn * options.each
             print(f"| {order} | {turn} | {given} | {len(places)} | {f1:.4f} | {minutes:.1f} |", flush=True)
-            officer.label(choose(officer, scores, options.each, mixed=order == "mixed"))
+            officer.label(choose(officer, scores["all"], options.each, mixed=order == "mixed"))
 
 
 if __name__ == "__main__":

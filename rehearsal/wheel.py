@@ -173,7 +173,7 @@ def turn(loop: Loop, complaints: Sequence[Mapping[str, Any]], unseen: Sequence[M
             [{**row, LABEL: answer["label"]} for row, answer in zip(complaints, answers, strict=True)],
         )
         came.append(f"{old} got {len(complaints) - len(wrong)} of {len(complaints)} right")
-        before = count_right(loop, unseen)
+        before = count_right(unseen, ask(loop, unseen, keeps=False))
     with loop.step("Officers correct what is wrong") as came:
         correct(loop, wrong)
         came.append(f"{len(wrong)} corrections reported")
@@ -186,11 +186,9 @@ def turn(loop: Loop, complaints: Sequence[Mapping[str, Any]], unseen: Sequence[M
         loop.command("orchestrate", "--history", "--env-file", str(loop.env_file))
     new = serving(loop)
     with loop.step("The same citizens are answered again") as came:
-        again = ask(loop, [complaint for complaint, _ in wrong])
-        mended = sum(
-            answer["label"] == complaint[LABEL] for (complaint, _), answer in zip(wrong, again, strict=True)
-        )
-        after = count_right(loop, unseen)
+        once_wrong = [complaint for complaint, _ in wrong]
+        mended = count_right(once_wrong, ask(loop, once_wrong))
+        after = count_right(unseen, ask(loop, unseen, keeps=False))
         loop.outcome = (
             f"{new} gets {mended} of the {len(wrong)} right that {old} got wrong, and of {len(unseen)} that "
             f"nobody has ever seen {after} in place of {before}"
@@ -209,32 +207,25 @@ def serving(loop: Loop) -> str:
     return str(answer.json()["model_version"])
 
 
-def ask(loop: Loop, complaints: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the API answers to them, in their order."""
+def ask(loop: Loop, complaints: Sequence[Mapping[str, Any]], *, keeps: bool = True) -> list[dict[str, Any]]:
+    """What the API answers to them, in their order. keeps: whether it may keep them for reviewers."""
     answers: list[dict[str, Any]] = []
     for first in range(0, len(complaints), BATCH):
-        texts = [complaint["message"] for complaint in complaints[first : first + BATCH]]
-        reply = requests.post(f"{loop.url(INFERENCE_SPACE)}/predict", json={"text": texts}, timeout=120)
+        reply = requests.post(
+            f"{loop.url(INFERENCE_SPACE)}/predict",
+            json={"text": [complaint["message"] for complaint in complaints[first : first + BATCH]]},
+            headers={} if keeps else {"Cache-Control": "no-store"},
+            timeout=120,
+        )
         reply.raise_for_status()
         answers += reply.json()
     return answers
 
 
-def count_right(loop: Loop, complaints: Sequence[Mapping[str, Any]]) -> int:
-    """How many the API labels as it should; it keeps none of them."""
-    right = 0
-    for first in range(0, len(complaints), BATCH):
-        part = complaints[first : first + BATCH]
-        reply = requests.post(
-            f"{loop.url(INFERENCE_SPACE)}/predict",
-            json={"text": [complaint["message"] for complaint in part]},
-            headers={"Cache-Control": "no-store"},
-            timeout=120,
-        )
-        reply.raise_for_status()
-        answers = zip(part, reply.json(), strict=True)
-        right += sum(answer["label"] == complaint[LABEL] for complaint, answer in answers)
-    return right
+def count_right(complaints: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> int:
+    """How many were labelled as they should be."""
+    pairs = zip(complaints, answers, strict=True)
+    return sum(answer["label"] == complaint[LABEL] for complaint, answer in pairs)
 
 
 def correct(loop: Loop, wrong: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
