@@ -18,6 +18,7 @@ from retrain.job import Job, Steps, run, start
 from retrain.journal import Journal
 from retrain.language import N_
 from retrain.lifecycle.webhook import Delivery, why_not_due
+from retrain.records import FINISHED
 from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def decided_on(runs: "RunArchive", dataset: str) -> Iterator[str]:
     except HubError as error:  # rather one run too many than a version without one
         logger.warning("The earlier runs can't be read, so a replay is not noticed: %s", error)
         return
-    decided = (record.dataset for record in records if record.outcome in ("accepted", "rejected"))
+    decided = (record.dataset for record in records if record.outcome in FINISHED)
     for known in decided:
         if known and known.version_tag and known.repo_id.casefold() == dataset.casefold():
             yield known.version_tag

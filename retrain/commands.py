@@ -32,6 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 EnvFile = Annotated[Path, typer.Argument(help="The settings of the installation; see .env.example.")]
+Installation = Annotated[Path, typer.Option("--env-file", help="The installation's settings.")]
 FromFile = Annotated[
     Path | None, typer.Option("--env-file", help="Read the settings from this file, not the environment.")
 ]
@@ -150,9 +151,7 @@ def schedule(
             help="@hourly, @daily, @weekly …, a cron line, or now; SCHEDULE or @daily by default."
         ),
     ] = None,
-    env_file: Annotated[Path, typer.Option("--env-file", help="The settings of the installation.")] = Path(
-        ".env"
-    ),
+    env_file: Installation = Path(".env"),
     on_new_version: Annotated[
         bool, typer.Option("--on-new-version", help="Also start it for each new version of the data set.")
     ] = False,
@@ -313,7 +312,7 @@ def history(env_file: FromFile = None) -> None:
 
 @app.command()
 def orchestrate(
-    env_file: Annotated[Path, typer.Option("--env-file", help="The installation's settings.")] = Path(".env"),
+    env_file: Installation = Path(".env"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
     history: Annotated[bool, typer.Option("--history", help="List what was asked for.")] = False,
 ) -> None:
@@ -354,7 +353,7 @@ def orchestrate(
 @app.command()
 def review(
     reviewer: Annotated[str, typer.Option("--as", metavar="NAME", help="Who reviews.")],
-    env_file: Annotated[Path, typer.Option("--env-file", help="The installation's settings.")] = Path(".env"),
+    env_file: Installation = Path(".env"),
 ) -> None:
     """Review officers' corrections on the terminal, as on the page of the review Space."""
     from retrain.setup.companions import review_on_terminal

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from retrain.language import N_
 
@@ -78,6 +78,7 @@ OUTCOMES = {
         N_("Restart it. It goes on from its last checkpoint where RUN_DIR outlives the container."),
     ),
 }
+READABLE_REPORT = "report.md"  # what the Hub shows as a page, with its pictures beside it
 # With these a run has reached its end. After any other a restart resumes what can be resumed.
 FINISHED = ("accepted", "rejected")
 
@@ -93,6 +94,11 @@ def is_version_tag(name: str) -> bool:
         return bool(re.fullmatch(r"v2\d{7}_\d{6}", name, re.ASCII) and datetime.strptime(name, TAG_TIME))
     except ValueError:
         return False
+
+
+def time_of_tag(tag: str) -> datetime:
+    """The UTC time in the name of a version."""
+    return datetime.strptime(tag, TAG_TIME).replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from retrain.errors import CheckpointError, ComparisonError, HubError, ReleaseEr
 from retrain.hub.client import hub_errors
 from retrain.hub.commits import Commit, Operation, make_commit
 from retrain.hub.model_card import OWN_BEGINS, VersionFacts
-from retrain.records import TAG_TIME, Head, Release, Version, is_version_tag
+from retrain.records import TAG_TIME, Head, Release, Version, is_version_tag, time_of_tag
 
 VERIFIED, GIVEN_UP = "verified-", "given-up-"
 # Formats that can run code when they are loaded: never published, and taken out of the repository.
@@ -284,7 +284,7 @@ def next_version_tag(now: datetime, taken: Iterable[str | None]) -> str:
     newest = max((name for name in taken if name and is_version_tag(name)), default="")
     if tag > newest:
         return tag
-    following = datetime.strptime(newest, TAG_TIME).replace(tzinfo=UTC) + timedelta(seconds=1)
+    following = time_of_tag(newest) + timedelta(seconds=1)
     return following.strftime(TAG_TIME)
 
 

@@ -10,10 +10,10 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from retrain.hub.client import hub_errors
+from retrain.records import READABLE_REPORT
 from retrain.run_record import RunRecord
 
 BRANCH = "runs"
-READABLE = "report.md"  # what the Hub shows as a page
 RUNS_READ = 50
 
 
@@ -36,7 +36,7 @@ class RunArchive:
             with_texts = (record.get("settings") or {}).get("REPORT_TEXTS", False)
             # Apart, so that many of these do not push what happened out of what is read.
             place = f"unchanged/{folder.name}" if record["outcome"] == "unchanged" else folder.name
-            kept = ["run.json", READABLE, *sorted(path.name for path in folder.glob("*.svg"))]
+            kept = ["run.json", READABLE_REPORT, *sorted(path.name for path in folder.glob("*.svg"))]
             if not (open_to_all and with_texts):
                 kept.append("report.html")
             operations = [
@@ -48,8 +48,8 @@ class RunArchive:
                 make_branch(api, repo_id)
             title = f"{folder.name}: {record['outcome']}"
             api.create_commit(repo_id, operations, commit_message=title, revision=BRANCH)
-        if (folder / READABLE).exists():
-            return f"{api.endpoint}/{repo_id}/blob/{BRANCH}/{place}/{READABLE}"
+        if (folder / READABLE_REPORT).exists():
+            return f"{api.endpoint}/{repo_id}/blob/{BRANCH}/{place}/{READABLE_REPORT}"
         return f"{api.endpoint}/{repo_id}/tree/{BRANCH}/{place}"
 
     def read(self, newest: int = RUNS_READ) -> list[RunRecord]:

@@ -41,11 +41,11 @@ class Request:
 class Facts:
     """What was found for a label set.
 
-    waiting: reviewed corrections that no version of the data set holds, and newest: when the last of them was
-    reviewed; version, tag: the data set's head; holds_until: up to when it holds corrections; model_at: when
-    the newest model was released; tried: the commit of the data set that the last finished run was about;
-    preparing, retraining: the Space is at work; ended: how the retraining that was asked for ended; last: the
-    newest request.
+    waiting: reviewed corrections that no version of the data set holds, and newest: when the last of them
+    was reviewed; neither is looked for while a request is open. version, tag: the data set's head;
+    holds_until: up to when it holds corrections; model_at: when the newest model was released; tried: the
+    commit of the data set that the last finished run was about; preparing, retraining: the Space is at work;
+    ended: how the retraining that was asked for ended; last: the newest request.
     """
 
     waiting: int

@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from retrain.hub.model_repo import ModelRepo
 from retrain.hub.run_archive import RunArchive
 from retrain.hub.spaces import AT_WORK, Space
 from retrain.orchestrator.decision import LEASE, PREPARE, RETRAIN, Decision, Facts, Request, Rules, decide
-from retrain.records import FINISHED, TAG_TIME
+from retrain.records import time_of_tag
+from retrain.reporting.history import last_finished
 from retrain.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -73,9 +74,11 @@ class Wheel:
         head = self.dataset.head()
         metadata = self.dataset.metadata(head) if head else {}
         holds_until = time_in(metadata.get("watermark"), "corrections")
-        waiting = self.count(self.config.label, holds_until)
+        # A request under way waits for its own watermark: the source need not be asked at each look.
+        is_open = last is not None and last.is_open
+        waiting = Waiting(0, None) if is_open else self.count(self.config.label, holds_until)
         runs, newest = self.archive.read(), self.model.newest()
-        finished = next((run for run in reversed(runs) if run.outcome in FINISHED), None)
+        finished = last_finished(runs)
         tag = metadata.get("version_tag")
         facts = Facts(
             waiting=waiting.count,
@@ -83,7 +86,7 @@ class Wheel:
             version=head,
             tag=tag if isinstance(tag, str) else None,
             holds_until=holds_until,
-            model_at=datetime.strptime(str(newest.tag), TAG_TIME).replace(tzinfo=UTC) if newest else None,
+            model_at=time_of_tag(str(newest.tag)) if newest else None,
             tried=finished.dataset.revision if finished and finished.dataset else None,
             preparing=at_work[PREPARE],
             retraining=at_work[RETRAIN],
@@ -186,7 +189,7 @@ def ended_since(runs: Sequence[RunRecord], request: Request) -> str | None:
     if request.step != RETRAIN:
         return None
     for run in reversed(runs):
-        began = time_in(asdict(run), "started_at")
+        began = time_in(vars(run), "started_at")
         if began and began >= request.at - LEASE and run.dataset and run.dataset.revision == request.version:
             return run.outcome
     return None

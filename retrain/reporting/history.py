@@ -4,12 +4,12 @@ An unchanged run counts in none of the health indicators.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from retrain.records import FINISHED, TAG_TIME, Health, Version
+from retrain.records import FINISHED, Health, Version, time_of_tag
 from retrain.run_record import RunRecord
 
 # A run is worse than usual if its macro F1 is so far below the median of so many before it.
@@ -44,7 +44,7 @@ def those_that_served(versions: Sequence[tuple[Version, Mapping[str, Any]]]) -> 
     """
     return tuple(
         (
-            datetime.strptime(version.tag, TAG_TIME).replace(tzinfo=UTC).isoformat(),
+            time_of_tag(version.tag).isoformat(),
             f"{version.tag} ({origin})" if (origin := _origin(metadata)) else version.tag,
         )
         for version, metadata in reversed(versions)

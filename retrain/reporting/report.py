@@ -14,12 +14,11 @@ from markupsafe import Markup
 
 from retrain.journal import Journal
 from retrain.language import templates
-from retrain.records import DatasetInfo
+from retrain.records import READABLE_REPORT, DatasetInfo
 from retrain.reporting.plots import OF_THE_PAGE, pictures, svg
 from retrain.words import in_words
 
 TEMPLATE = Path(__file__).with_suffix(".html")
-READABLE = "report.md"
 HUB = "https://huggingface.co"
 
 
@@ -41,7 +40,7 @@ def write_report(folder: Path) -> Path:
         (folder / f"{name}.svg").write_text(svg(figure), encoding="utf-8")
     made = templates(TEMPLATE.parent, words.language, finalize=harmless)
     made.filters["cell"] = cell
-    for name in (READABLE, TEMPLATE.name):
+    for name in (READABLE_REPORT, TEMPLATE.name):
         (folder / name).write_text(made.get_template(name).render(about), encoding="utf-8")
     return folder / TEMPLATE.name
 

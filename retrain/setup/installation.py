@@ -261,8 +261,13 @@ def feedback_variables(values: Mapping[str, str]) -> dict[str, str]:
     """What the inference Space knows of the label sets, if it takes feedback."""
     if FEEDBACK not in values:
         return {}
+    return only(values, FEEDBACK_VARIABLES) | known_labels()
+
+
+def known_labels() -> dict[str, str]:
+    """The variable that holds the labels of each label set, for Spaces without configs.py."""
     names = {label: list(known) for label, known in LABEL_SETS.items()}
-    return only(values, FEEDBACK_VARIABLES) | {"FEEDBACK_LABELS": json.dumps(names, ensure_ascii=False)}
+    return {"FEEDBACK_LABELS": json.dumps(names, ensure_ascii=False)}
 
 
 def feedback_secrets(values: Mapping[str, str]) -> dict[str, str]:
