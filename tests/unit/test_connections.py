@@ -1,7 +1,5 @@
 """Who is shown HF_TOKEN by the client of the live API; and the inference Space as a rollout sees it."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +11,9 @@ from retrain.connections import inference_space, live_model
 from retrain.errors import HubError
 from retrain.hub.spaces import Space
 from retrain.records import Version
-from tests.conftest import CITY, NEEDED, USERS, LiveAPI
+from tests.conftest import CITY, NEEDED, LiveAPI
 
 SPACE = "city/inference"
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[LocalHub]:
-    with LocalHub(tmp_path / "hub", USERS) as running:
-        yield running
 
 
 def space_at(hub: LocalHub, live_api: LiveAPI, *, private: bool) -> Space:

@@ -1,8 +1,6 @@
 """The scheduled Job and the webhook of an installation: what they should be, and the steps to that."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
@@ -13,21 +11,10 @@ from rehearsal.space_host import parse_dockerfile
 from retrain.errors import SettingsError
 from retrain.setup.installation import installations, spaces_of
 from retrain.setup.schedule import COMMAND, WORKDIR, Schedule, check_schedule, job_plan, schedule_in
-from tests.conftest import CITY, SOURCE, USERS
+from tests.conftest import SOURCE
 from tests.unit.setup.conftest import EnvFile
 
 JOB = {"HOST": "job", "JOB_IMAGE": "ghcr.io/city/retrain:cpu"}
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[LocalHub]:
-    with LocalHub(tmp_path / "hub", USERS) as running:
-        yield running
-
-
-@pytest.fixture
-def api(hub: LocalHub) -> HfApi:
-    return HfApi(endpoint=hub.url, token=CITY)
 
 
 def values_of(env_file: EnvFile, **settings: str | None) -> dict[str, str]:
