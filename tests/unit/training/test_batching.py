@@ -23,7 +23,9 @@ from retrain.training.batching import (
     packed,
     token_budget,
     tokens_in,
+    whole_tiles,
 )
+from retrain.training.compact_vocabulary import compact_vocabulary
 from retrain.training.focal_loss import FocalLossMultiClass
 from tests.unit.training.conftest import LENGTHS, gradients, padded_logits, rows_of
 
@@ -47,6 +49,27 @@ def test_logits_and_gradients_are_those_of_the_padded_model(
     assert found.keys() == expected_gradients.keys()
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-3, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("tile", [1, 8, 128])
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_a_batch_filled_up_to_whole_tiles_has_the_same_logits_and_gradients(
+    model: PreTrainedModel, lengths: list[int], tile: int
+) -> None:
+    batch = collate_packed(rows_of(lengths))
+    labels = batch.pop("labels")
+    names = ("input_ids", "position_ids", "lengths")
+    filled = batch | dict(zip(names, whole_tiles(*(batch[name] for name in names), tile), strict=True))
+    assert filled["input_ids"].shape == filled["position_ids"].shape == (1, sum(filled["lengths"]))
+    assert filled["input_ids"].shape[1] % tile == 0
+    with packed(model) as classifier, compact_vocabulary(model, batch["input_ids"].unique()):
+        found = {}
+        for name, each in (("as it is", batch), ("filled up", filled)):
+            logits = classifier(**each).logits
+            FocalLossMultiClass()(logits, labels).backward()
+            found[name] = {"logits": logits.detach()} | gradients(model)
+    for name, expected in found["as it is"].items():
+        torch.testing.assert_close(found["filled up"][name], expected, rtol=1e-4, atol=1e-6, msg=name)
 
 
 SMALL = {"vocab_size": 600, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
