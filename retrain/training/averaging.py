@@ -58,6 +58,11 @@ class AveragedWeights(TrainerCallback):
         with torch.no_grad():
             self.averaged.update_parameters(self.model)
 
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.averaged = None
+
     def save(self, folder: Path) -> None:
         """Put the average beside the weights of a checkpoint that is being saved."""
         assert self.averaged is not None, "training has begun"

@@ -52,6 +52,8 @@ def compact_vocabulary(model: PreTrainedModel, token_ids: ArrayLike) -> Iterator
     compact = CompactEmbedding(full, occurring)
     model.set_input_embeddings(compact)
     full.weight.data = _on_disk(full.weight.data)
+    for weights in model.parameters():  # as views of the checkpoint's file they keep all of it in memory
+        weights.data = weights.data.clone()
     try:
         yield
     finally:

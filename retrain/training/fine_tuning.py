@@ -1,6 +1,9 @@
 """The recipe: a model and tokenised rows in, a Trainer with the best weights out. Knows no Hub."""
 
+import contextlib
+import ctypes
 import functools
+import gc
 import logging
 import os
 from collections.abc import Sequence
@@ -29,7 +32,7 @@ from transformers.trainer_callback import PrinterCallback
 from configs import TrainingSettings
 from retrain.errors import resource_errors
 from retrain.records import TrainingSummary
-from retrain.training.averaging import AveragedWeights, load_weights
+from retrain.training.averaging import AveragedWeights
 from retrain.training.batching import collate_packed, packed
 from retrain.training.checkpoint import last_checkpoint
 from retrain.training.compact_vocabulary import compact_vocabulary
@@ -79,8 +82,18 @@ def fine_tune(
         trainer.remove_callback(PrinterCallback)  # our own callback logs the same, once
         trainer.train(resume_from_checkpoint=resume_from)
         assert trainer.state.best_model_checkpoint, "it ends with a validation, whose loss is finite"
-        load_weights(classifier, Path(trainer.state.best_model_checkpoint))
+        _release_memory(trainer)
     return trainer
+
+
+def _release_memory(trainer: Trainer) -> None:
+    """Give back what only steps need, before the embedding is read in again; malloc keeps it otherwise."""
+    for each in (trainer, trainer.callback_handler):
+        each.optimizer = each.lr_scheduler = None
+    trainer.accelerator.free_memory()
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # a C library other than glibc has no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @resource_errors()

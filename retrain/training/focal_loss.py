@@ -17,7 +17,7 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
 from retrain.errors import DivergedError
-from retrain.training.averaging import AveragedWeights
+from retrain.training.averaging import AveragedWeights, load_weights
 from retrain.training.batching import Batch, micro_batches, token_budget
 from retrain.training.checksums import checksums, record_checksums
 
@@ -104,6 +104,11 @@ class FocalLossTrainer(Trainer):
             for other in checkpoint.parent.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
                 if other != checkpoint:
                     shutil.rmtree(other, ignore_errors=True)
+
+    def _load_best_model(self) -> None:
+        """Load what was validated: the average, not the weights beside it."""
+        assert self.state.best_model_checkpoint, "called if there is one"
+        load_weights(self.model, Path(self.state.best_model_checkpoint))
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         """Go on from fp16 in another precision; the other way, a new scaler finds its scale in some steps."""

@@ -1,5 +1,6 @@
 """The recipe: what the settings become, and predictions in the order of the rows."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,13 +129,13 @@ def test_class_weights_are_as_they_are_set(alpha: str, weights: float | tuple[fl
 # --- a training of a few steps
 
 
-def trained(checkpoint: Path, folder: Path, **changed: str) -> FocalLossTrainer:
+def trained(checkpoint: Path, folder: Path, *callbacks: TrainerCallback, **changed: str) -> FocalLossTrainer:
     """On twelve rows, two steps an epoch."""
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
     rows = datasets.Dataset.from_list(rows_of([9, 5, 7] * 4))
     config = config_of(**changed)
-    return fine_tune(model, rows, rows.select(range(6)), config, folder)
+    return fine_tune(model, rows, rows.select(range(6)), config, folder, callbacks)
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +214,19 @@ def test_what_is_kept_is_the_average_of_the_best_validation(checkpoint: Path, tm
     head = "model.classifier.out_proj.weight"
     assert torch.equal(kept[head], averaged[head])
     assert not torch.equal(averaged[head], raw[head])
+
+
+def test_what_only_steps_need_is_gone_after_the_training(checkpoint: Path, tmp_path: Path) -> None:
+    used: list[weakref.ref[object]] = []
+
+    class Look(TrainerCallback):
+        def on_step_end(self, *_: object, optimizer: object, **__: object) -> None:
+            used.append(weakref.ref(optimizer))
+
+    trainer = trained(checkpoint, tmp_path, Look())
+    assert used
+    assert used[0]() is None
+    assert training_summary(trainer).steps == trainer.state.global_step, "the trainer itself is alive"
 
 
 @pytest.mark.parametrize("where", ["train", "eval"])
