@@ -292,6 +292,9 @@ class TrainingSettings(Settings):
         description='weight of the classes in the loss: one positive number, one per class, or "balanced"',
     )
     max_length: int = Field(512, ge=8, le=512, description="tokens of a text that are read")
+    precision: Literal["auto", "fp32"] = Field(
+        "auto", description="auto trains in bf16 or fp16 where the GPU or CPU computes in it; or fp32"
+    )
     seed: int = Field(42, ge=0, lt=2**32, description="of shuffling, dropout, samples and resampling")
 
     @field_validator("focal_alpha", mode="before")

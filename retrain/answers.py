@@ -113,4 +113,4 @@ def canary_of(
     """What a model must answer to some texts, in float32."""
     model, tokenizer = loaded
     rows = tokenize(tokenizer, datasets.Dataset.from_dict({"grievance": texts}), length_of(tokenizer))
-    return Canary(texts, predict(model, rows, settings.eval_batch_size, half_precision=False).tolist())
+    return Canary(texts, predict(model, rows, settings.eval_batch_size).tolist())

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import numpy as np
@@ -102,15 +102,13 @@ def predict(
     rows: datasets.Dataset,
     batch_size: int,
     callbacks: Sequence[TrainerCallback] = (),
-    *,
-    half_precision: bool = True,
 ) -> NDArray[np.float64]:
     """The probability of each class for tokenised rows: (rows, classes), in their order.
 
-    half_precision: use it if the hardware supports it; False always computes in float32.
+    Computed in float32, as the inference Space does.
     """
     with TemporaryDirectory() as folder, packed(model) as classifier:
-        arguments = _arguments(folder, half_precision, per_device_eval_batch_size=batch_size)
+        arguments = _arguments(folder, per_device_eval_batch_size=batch_size)
         trainer = Trainer(classifier, arguments, collate_packed, callbacks=[*callbacks])
         trainer.remove_callback(PrinterCallback)
         unlabelled = rows.select_columns(["input_ids"])
@@ -195,6 +193,7 @@ def training_arguments(settings: TrainingSettings, folder: Path, rows: int) -> T
         )
     return _arguments(
         str(folder),
+        half_precision() if settings.precision == "auto" else None,
         num_train_epochs=epochs,
         warmup_steps=WARM_UP,
         # TRAIN_BATCH_SIZE is what the optimizer sees, on however many devices.
@@ -225,14 +224,21 @@ def class_weights(
     return alpha if isinstance(alpha, float) else tuple(alpha)
 
 
-def _arguments(folder: str, half_precision: bool = True, **chosen: Any) -> TrainingArguments:
-    """What training and prediction share: packed batches; bf16 or fp16 if the GPU supports it in hardware."""
+def half_precision() -> Literal["bf16", "fp16"] | None:
+    """The half precision that the GPU, or else the CPU, computes in; None if it would have to emulate it."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    cpu = torch.cpu.get_capabilities()
+    return "bf16" if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else None
+
+
+def _arguments(folder: str, half: Literal["bf16", "fp16"] | None = None, **chosen: Any) -> TrainingArguments:
+    """What training and prediction share: packed batches, computed in a half precision or float32."""
     on_gpu = torch.cuda.is_available()
-    bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     arguments = TrainingArguments(
         output_dir=folder,
-        bf16=half_precision and bf16,
-        fp16=half_precision and on_gpu and not bf16,
+        bf16=half == "bf16",
+        fp16=half == "fp16",
         use_cpu=not on_gpu,  # or several processes on CPUs would not find each other
         label_names=["labels"],
         remove_unused_columns=False,  # it would look at the argument names of the unpacked model

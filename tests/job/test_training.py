@@ -72,7 +72,7 @@ def test_a_run_shorter_than_eval_steps_is_validated_once(
 def test_two_processes_learn_what_one_learns_from_the_same_batches(
     classifier: GrievanceClassifier, good_splits: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    """With gloo; without dropout, whose draws differ; long texts make a batch exceed its budget."""
+    """With gloo; without dropout, whose draws differ; in float32; long texts make a batch exceed its budget."""
     classifier.model.save_pretrained(tmp_path / "start")
     config = AutoConfig.from_pretrained(tmp_path / "start")
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
@@ -84,7 +84,7 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(
     sets = [classifier.tokenize_dataset(datasets.Dataset.from_list(part)) for part in (rows, rows[:32])]
     assert max(map(len, sets[0]["input_ids"])) > 256
     chosen = {"NUM_TRAIN_EPOCHS": "2", "MIN_TRAIN_STEPS": "0", "LEARNING_RATE": "0.001", "EVAL_STEPS": "2"}
-    patient = NEEDED | chosen | {"EARLY_STOPPING_PATIENCE": "9"}
+    patient = NEEDED | chosen | {"EARLY_STOPPING_PATIENCE": "9", "PRECISION": "fp32"}
     settings = UrgencyConfig.read(patient)
     trained, summaries = [], []
     for processes in (1, 2):

@@ -30,6 +30,7 @@ from retrain.training.fine_tuning import (
     epochs_of,
     f1_macro,
     fine_tune,
+    half_precision,
     predict,
     tokens_of,
     training_arguments,
@@ -110,6 +111,22 @@ def test_a_setting_reaches_the_trainer(tmp_path: Path, name: str, value: object)
     assert getattr(training_arguments(config_of(), tmp_path, 12), name) == value
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU decides there")
+@pytest.mark.parametrize(
+    ("capabilities", "half"),
+    [({}, None), ({"avx512_f": True}, None), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16")],
+    ids=["unknown", "no bf16", "AVX-512", "AMX"],
+)
+def test_a_cpu_trains_in_half_precision_only_if_it_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capabilities: dict[str, bool], half: str | None
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    auto = training_arguments(config_of(), tmp_path, 12)
+    assert (auto.bf16, auto.fp16) == (half == "bf16", False)
+    fp32 = training_arguments(config_of(PRECISION="fp32"), tmp_path, 12)
+    assert (fp32.bf16, fp32.fp16) == (False, False)
+
+
 def test_the_trainer_logs_five_times_between_validations_or_at_each_step(tmp_path: Path) -> None:
     steps = [
         training_arguments(config_of(EVAL_STEPS=n), tmp_path, 12).logging_steps for n in ("50", "4", "1")
@@ -164,7 +181,7 @@ def test_training_is_told_in_a_summary(trainer: FocalLossTrainer) -> None:
         steps=4,
         best_step=4,
         best_f1_macro=None,
-        precision="bf16" if on_gpu else "fp32",
+        precision=half_precision() or "fp32",
         device="cuda" if on_gpu else "cpu",
         devices=1,
         epochs=2.0,
