@@ -1,10 +1,12 @@
 """How good the trained models are: both label sets, several sizes of the train split, several splits.
 
     python -m benchmarks.quality --checkpoint FOLDER --data FILE.csv --results quality.jsonl [--recipes ours]
+        [--picture FILE.svg]
 
 Recipes: `ours` at the job's defaults; `plain`, the plain recipe run to its end; `stopped`, the plain recipe
 that stops as its patience says. The parts of a split share no text. Every training is a separate process and
-a line of the file: an interrupted run goes on. Without --checkpoint what is in the file is shown.
+a line of the file: an interrupted run goes on. Without --checkpoint what is in the file is shown. A GPU
+serves several trainings at once (--at-once 12).
 """
 
 import argparse
@@ -15,12 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from transformers import EarlyStoppingCallback, TrainerCallback
 
@@ -138,19 +142,54 @@ def table(results: Sequence[Result]) -> Iterator[str]:
         )
     by_case = {tuple(r[name] for name in CASE): r for r in results}
     sizes = sorted({r["rows"] for r in results})
+    labels, splits = ({r[name] for r in results} for name in ("label", "split"))
+    for label, rows in product(sorted(labels), sizes):
+        cases = [((label, rows, split, "ours"), (label, rows, split, "plain")) for split in splits]
+        if gains := [o["f1_macro"] - p["f1_macro"] for o, p in _pairs(by_case, cases)]:
+            yield (
+                f"{label}, {rows} rows: ours over plain on the same split {statistics.mean(gains):+.4f}, "
+                f"lowest {min(gains):+.4f}, of {len(gains)}"
+            )
     for label, recipe in sorted({(r["label"], r["recipe"]) for r in results}):
         for fewer, more in pairwise(sizes):
-            splits = {r["split"] for r in results if r["label"] == label and r["recipe"] == recipe}
-            pairs = [
-                (by_case[label, more, split, recipe], by_case[label, fewer, split, recipe])
-                for split in splits
-                if {(label, more, split, recipe), (label, fewer, split, recipe)} <= by_case.keys()
-            ]
-            # A file may hold results of an earlier version, which split otherwise.
-            pairs = [pair for pair in pairs if pair[0]["labels"] == pair[1]["labels"]]
-            if pairs:
-                taken = f"{sum(accepted(*pair) for pair in pairs)} of {len(pairs)} splits"
-                yield f"{label}, {recipe}: {more} rows accepted over {fewer} in {taken}"
+            cases = [((label, more, split, recipe), (label, fewer, split, recipe)) for split in splits]
+            if pairs := _pairs(by_case, cases):
+                better = [pair for pair in pairs if pair[0]["f1_macro"] > pair[1]["f1_macro"]]
+                taken = sum(accepted(*pair) for pair in better)
+                yield (
+                    f"{label}, {recipe}: {more} rows better than {fewer} in {len(better)} of {len(pairs)} "
+                    f"splits, and accepted in {taken} of these"
+                )
+
+
+Case = tuple[str, int, int, str]
+
+
+def _pairs(by_case: Mapping[Case, Result], cases: Sequence[tuple[Case, Case]]) -> list[tuple[Result, Result]]:
+    """Those pairs of cases that were both run, on the same test rows: a file may hold an earlier split."""
+    pairs = [(by_case[a], by_case[b]) for a, b in cases if {a, b} <= by_case.keys()]
+    return [pair for pair in pairs if pair[0]["labels"] == pair[1]["labels"]]
+
+
+def picture(results: Sequence[Result]) -> Figure:
+    """Test macro F1 over training rows: the mean and the spread of the splits, a line for each recipe."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    labels = sorted({r["label"] for r in results})
+    for axes, label in zip(figure.subplots(1, len(labels), squeeze=False)[0], labels, strict=True):
+        for recipe in sorted({r["recipe"] for r in results}):
+            f1: dict[int, list[float]] = {}
+            for r in results:
+                if (r["label"], r["recipe"]) == (label, recipe):
+                    f1.setdefault(r["rows"], []).append(r["f1_macro"])
+            rows = sorted(f1)
+            means, spread = ([of(f1[n]) for n in rows] for of in (statistics.mean, statistics.pstdev))
+            axes.errorbar(rows, means, spread, label=recipe, marker="o", capsize=3)
+        axes.set(title=label, xlabel="training rows", ylabel="test macro F1", xscale="log")
+        axes.set_xticks(sorted({r["rows"] for r in results}), minor=False)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.xaxis.set_minor_formatter("")
+        axes.legend(frameon=False)
+    return figure
 
 
 def main() -> None:
@@ -162,6 +201,8 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=[1000, 1609, 3859])
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--recipes", nargs="+", default=["ours", "plain", "stopped"])
+    parser.add_argument("--at-once", type=int, default=1)
+    parser.add_argument("--picture", type=Path)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -172,20 +213,30 @@ def main() -> None:
     results = [json.loads(line) for line in lines]
     known = {tuple(r[name] for name in CASE) for r in results}
     cases = product(range(options.splits), options.labels, options.rows, options.recipes)
-    for split, label, rows, recipe in cases if options.checkpoint else ():
-        if (label, rows, split, recipe) in known:
-            continue
-        one = ["--one", json.dumps([label, rows, split, recipe]), "--checkpoint", str(options.checkpoint)]
-        one += ["--data", str(options.data)] if options.data else []
-        command = [sys.executable, "-m", "benchmarks.quality", *one]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        result = json.loads(done.stdout.splitlines()[-1])
-        with options.results.open("a") as file:
+    todo = [
+        (label, rows, split, recipe)
+        for split, label, rows, recipe in cases
+        if options.checkpoint and (label, rows, split, recipe) not in known
+    ]
+    with ThreadPoolExecutor(options.at_once) as processes, options.results.open("a") as file:
+        for result in processes.map(lambda case: _in_a_process(case, options), todo):
             file.write(json.dumps(result) + "\n")
-        results.append(result)
-        shown = {name: result[name] for name in (*CASE, "f1_macro", "steps", "seconds")}
-        print(shown, file=sys.stderr, flush=True)
+            file.flush()
+            results.append(result)
+            shown = {name: result[name] for name in (*CASE, "f1_macro", "steps", "seconds")}
+            print(shown, file=sys.stderr, flush=True)
     print("\n".join(table(results)))
+    if options.picture:
+        picture(results).savefig(options.picture, metadata={"Date": None})
+
+
+def _in_a_process(case: Case, options: argparse.Namespace) -> dict[str, Any]:
+    one = ["--one", json.dumps(case), "--checkpoint", str(options.checkpoint)]
+    one += ["--data", str(options.data)] if options.data else []
+    command = [sys.executable, "-m", "benchmarks.quality", *one]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 if __name__ == "__main__":
