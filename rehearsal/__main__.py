@@ -48,6 +48,7 @@ TINY = {
     "EARLY_STOPPING_PATIENCE": "3",
     "NUM_TRAIN_EPOCHS": "3",
     "MIN_TRAIN_STEPS": "300",  # a first version that has learnt something of either label set
+    "PRECISION": "fp32",  # the same on every machine, and faster for a tiny model
 }
 OVER = ("PAUSED", "RUNTIME_ERROR", "BUILD_ERROR")
 WORDS = {

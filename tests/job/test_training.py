@@ -72,7 +72,7 @@ def test_a_run_shorter_than_eval_steps_is_validated_once(
 def test_two_processes_learn_what_one_learns_from_the_same_batches(
     classifier: GrievanceClassifier, good_splits: dict[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    """With gloo; without dropout, whose draws differ; in float32; long texts make a batch exceed its budget."""
+    """With gloo, in float32, without dropout, whose draws differ; long texts exceed the budget of a batch."""
     classifier.model.save_pretrained(tmp_path / "start")
     config = AutoConfig.from_pretrained(tmp_path / "start")
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
