@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -218,16 +218,28 @@ def main() -> None:
         for split, label, rows, recipe in cases
         if options.checkpoint and (label, rows, split, recipe) not in known
     ]
+    failed = 0
     with ThreadPoolExecutor(options.at_once) as processes, options.results.open("a") as file:
-        for result in processes.map(lambda case: _in_a_process(case, options), todo):
-            file.write(json.dumps(result) + "\n")
-            file.flush()
-            results.append(result)
-            shown = {name: result[name] for name in (*CASE, "f1_macro", "steps", "seconds")}
-            print(shown, file=sys.stderr, flush=True)
-    print("\n".join(table(results)))
-    if options.picture:
-        picture(results).savefig(options.picture, metadata={"Date": None})
+        started = [processes.submit(_in_a_process, case, options) for case in todo]
+        try:
+            for ended in as_completed(started):
+                if ended.exception():  # its process has said why
+                    failed += 1
+                    continue
+                result = ended.result()
+                file.write(json.dumps(result) + "\n")
+                file.flush()
+                results.append(result)
+                shown = {name: result[name] for name in (*CASE, "f1_macro", "steps", "seconds")}
+                print(shown, file=sys.stderr, flush=True)
+        finally:
+            processes.shutdown(cancel_futures=True)
+    if results:
+        print("\n".join(table(results)))
+        if options.picture:
+            picture(results).savefig(options.picture, metadata={"Date": None})
+    if failed or not results:
+        raise SystemExit(f"{failed} of {len(todo)} trainings failed; {options.results} has {len(results)}.")
 
 
 def _in_a_process(case: Case, options: argparse.Namespace) -> dict[str, Any]:
