@@ -75,9 +75,11 @@ def nothing_to_learn(
 
 def given_up_before(inputs: Mapping[str, Any], repo: ModelRepo) -> Verdict | None:
     """The verdict of a run that would make a version again that was given up or rolled back."""
-    wanted = {name: inputs[name] for name in (*MODEL_INPUTS, "dataset", "checkpoint")}
     for version in repo.versions():
-        if version.given_up and model_inputs(repo.metadata(version.revision)) == wanted:
+        if not version.given_up:
+            continue
+        made = model_inputs(repo.metadata(version.revision))
+        if made and made.items() <= inputs.items():
             return Verdict(
                 "rejected",
                 (
@@ -90,11 +92,11 @@ def given_up_before(inputs: Mapping[str, Any], repo: ModelRepo) -> Verdict | Non
 
 
 def model_inputs(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What the weights of a version depend on, from its metadata.json."""
+    """What the weights of a version depend on, from its metadata.json; without settings that came later."""
     settings, dataset = metadata.get("training_args"), metadata.get("dataset")
     if not isinstance(settings, dict) or not isinstance(dataset, dict):  # somebody else's
         return {}
-    return {name: settings.get(name) for name in MODEL_INPUTS} | {
+    return {name: settings[name] for name in MODEL_INPUTS if name in settings} | {
         "dataset": dataset.get("revision"),
         "checkpoint": metadata.get("base_checkpoint_revision"),
     }

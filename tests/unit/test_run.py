@@ -27,15 +27,25 @@ def metadata_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def publish(api: HfApi, metadata: Mapping[str, Any], tag: str) -> str:
+    """Its commit."""
+    content = json.dumps(metadata).encode()
+    made = api.upload_file(path_or_fileobj=content, path_in_repo="metadata.json", repo_id="city/model")
+    api.create_tag("city/model", tag=tag, revision=made.oid)
+    return str(made.oid)
+
+
 @pytest.fixture
-def repo(tmp_path: Path) -> Iterator[ModelRepo]:
+def api(tmp_path: Path) -> Iterator[HfApi]:
     with LocalHub(tmp_path / "hub", USERS) as hub:
-        api = HfApi(endpoint=hub.url, token=CITY)
-        api.create_repo("city/model")
-        content = json.dumps(metadata_of(INPUTS)).encode()
-        made = api.upload_file(path_or_fileobj=content, path_in_repo="metadata.json", repo_id="city/model")
-        api.create_tag("city/model", tag=VERSION, revision=made.oid)
-        yield ModelRepo(api, "city/model")
+        yield HfApi(endpoint=hub.url, token=CITY)
+
+
+@pytest.fixture
+def repo(api: HfApi) -> ModelRepo:
+    api.create_repo("city/model")
+    publish(api, metadata_of(INPUTS), VERSION)
+    return ModelRepo(api, "city/model")
 
 
 def test_a_version_that_serves_may_be_made_again(repo: ModelRepo) -> None:
@@ -54,6 +64,15 @@ def test_one_that_was_given_up_is_not_made_again_and_the_reason_says_how_to_serv
 def test_another_input_makes_another_version(repo: ModelRepo, name: str) -> None:
     repo.mark("given-up-", VERSION, repo.versions()[0].revision)
     assert given_up_before(INPUTS | {name: "another"}, repo) is None
+
+
+def test_one_that_was_given_up_before_a_setting_existed_is_not_made_again(
+    api: HfApi, repo: ModelRepo
+) -> None:
+    metadata, later = metadata_of(INPUTS), "v20250102_000000"
+    del metadata["training_args"]["PRECISION"]
+    repo.mark("given-up-", later, publish(api, metadata, later))
+    assert given_up_before(INPUTS, repo) is not None
 
 
 @pytest.mark.parametrize("metadata", [{}, {"training_args": None, "dataset": 1}, {"training_args": {}}])
