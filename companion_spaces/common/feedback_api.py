@@ -216,7 +216,10 @@ def read_names(text: str) -> dict[str, list[str]]:
     Raises:
         ValueError: it is no JSON object of lists.
     """
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
     if not isinstance(found, dict) or not all(isinstance(each, list) for each in found.values()):
         raise ValueError('FEEDBACK_LABELS should look like {"urgency": ["NORMAL", "URGENT"]}')
     return {str(label): [str(name) for name in names] for label, names in found.items()}
