@@ -453,7 +453,8 @@ def main(folder: Path, environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    for name in RANKS:  # it is one process
+    # It is one process; and accelerate's own settings would contradict PRECISION.
+    for name in [*RANKS, *(name for name in os.environ if name.startswith("ACCELERATE_"))]:
         os.environ.pop(name, None)
     die_with_parent()  # without its supervisor nothing would end it, record its end or pause the Space
     sys.exit(main(Path(sys.argv[1]), os.environ))

@@ -107,13 +107,15 @@ def test_each_process_drops_places_of_its_own(tmp_path: Path) -> None:
     assert not torch.equal(*draws)
 
 
-def test_ranks_that_an_environment_was_left_with_do_not_reach_the_training_process() -> None:
-    """torchrun's variables, as a shell or a platform may hold them: waiting for others would be for ever."""
-    stale = dict.fromkeys(RANKS, "3")
+def test_ranks_and_precision_that_an_environment_was_left_with_do_not_reach_the_training_process() -> None:
+    """torchrun's and accelerate's variables, as a shell or a platform may hold them: waiting for others would
+    be for ever.
+    """
+    stale = dict.fromkeys((*RANKS, "ACCELERATE_MIXED_PRECISION"), "3")
     code = (
         "import os, runpy, sys; sys.argv = ['model_pipeline.py', 'nowhere']\n"
         "import retrain.processes; retrain.processes.die_with_parent = lambda: sys.exit(str(sorted("
-        f"set({RANKS!r}) & set(os.environ))))\n"
+        f"set({[*stale]!r}) & set(os.environ))))\n"
         "runpy.run_path('model_pipeline.py', run_name='__main__')"
     )
     done = subprocess.run(
