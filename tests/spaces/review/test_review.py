@@ -106,6 +106,12 @@ def enter(browser: Browser, service: Service, name: str, width: int = 1000) -> t
     return page, [each for each in wrong if "401" not in each]
 
 
+def press(page: Page, key: str) -> None:
+    """A key, once the page listens to keys."""
+    page.wait_for_load_state()
+    page.keyboard.press(key)
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_corrections_are_decided_by_one_key_each_and_taken_back(
     service: Service, report: Callable[..., str], browser: Browser, width: int, tmp_path: Path
@@ -116,16 +122,16 @@ def test_corrections_are_decided_by_one_key_each_and_taken_back(
     expect(page.locator("main")).to_contain_text("3 to decide")
     page.screenshot(path=tmp_path / "correction.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.keyboard.press("a")
+    press(page, "a")
     expect(page.get_by_role("status")).to_contain_text("Accepted")
     assert service.store.count_reviewed("urgency", None) == 1
-    page.keyboard.press("u")
+    press(page, "u")
     expect(page.get_by_role("status")).to_contain_text("Taken back")
     assert service.store.count_reviewed("urgency", None) == 0
-    page.keyboard.press("r")
+    press(page, "r")
     expect(page.get_by_role("status")).to_contain_text("Rejected")
-    page.keyboard.press("1")
-    page.keyboard.press("l")
+    press(page, "1")
+    press(page, "l")
     expect(page.get_by_role("status")).to_contain_text("Relabelled")
     (row,) = service.store.reviewed()
     assert (row["correct_urgency"], row["reviewed_by"]) == ("NORMAL", "ram")
@@ -138,13 +144,13 @@ def test_a_critical_label_needs_two_people(
 ) -> None:
     report(TEXTS[0], "HIGHLY URGENT")
     page, _ = enter(browser, service, "ram")
-    page.keyboard.press("a")
+    press(page, "a")
     expect(page.get_by_role("status")).to_contain_text("a second person has to agree")
     expect(page.locator("main")).to_contain_text("Nothing waits to be reviewed")
     assert service.store.count_reviewed("urgency", None) == 0
     page, _ = enter(browser, service, "sita")
     expect(page.locator("main")).to_contain_text("Reviewed by ram")
-    page.keyboard.press("a")
+    press(page, "a")
     expect(page.get_by_role("status")).to_have_text(re.compile(r"Accepted\.\s"))
     assert service.store.count_reviewed("urgency", None) == 1
 
@@ -153,8 +159,9 @@ def test_texts_are_labelled_and_it_is_kept_why_they_were_chosen(service: Service
     service.store.add_predictions(list(TEXTS), [ANSWER] * 3, "v1")
     page, wrong = enter(browser, service, "ram")
     page.get_by_role("link", name="Texts worth a label").click()
-    for _ in range(3):
-        page.keyboard.press("2")
+    for place in range(3):
+        expect(page.locator("input[name=place]")).to_have_value(str(place))
+        press(page, "2")
         page.get_by_role("button", name="Take this label").click()
     expect(page.locator("main")).to_contain_text("There is no text to label")
     rows = list(service.store.reviewed())
