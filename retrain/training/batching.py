@@ -1,8 +1,8 @@
 """Padding-free batches: the texts of a batch follow one another in one sequence, each blind to the others.
 
 Most grievances are short and a few are very long: padded to its longest text, a batch is mostly padding. Here
-the linear layers compute only real tokens; attention and positions stay within each text. Logits and
-gradients equal those of the padded model.
+the linear layers compute only real tokens, filled up to whole tiles on a GPU; attention and positions stay
+within each text. Logits and gradients equal those of the padded model.
 """
 
 from collections.abc import Iterator, Sequence

@@ -57,7 +57,8 @@ def fine_tune(
 
     On a few hundred validation rows two neighbouring macro F1 differ by a point by chance; the loss of the
     averaged weights falls evenly, so that it shows when more training does not help (docs/training.md).
-    Checkpoints are kept below `folder`; training goes on from one that is there already, to the same end.
+    Checkpoints are kept below `folder`; training goes on from one that is there already, in the same
+    precision to the same end.
 
     Raises:
         DivergedError: a loss is not finite.
