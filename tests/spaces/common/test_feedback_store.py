@@ -117,6 +117,13 @@ def test_what_is_accepted_counts_until_it_is_undone(store: FeedbackStore) -> Non
     assert list(store.reviewed()) == []
 
 
+def test_of_what_was_reviewed_the_newest_can_be_had_alone_and_oldest_first(store: FeedbackStore) -> None:
+    for message in ("water", "road", "waste"):
+        place, _ = store.add_feedback(message, URGENT, "officer", text=message)
+        store.review(place, "accept", "reviewer")
+    assert [row["message"] for row in store.reviewed(newest=2)] == ["road", "waste"]
+
+
 def test_a_reporter_does_not_accept_what_he_reported(store: FeedbackStore) -> None:
     place, _ = store.add_feedback("k", URGENT, "officer", text="water")
     for verdict in ("accept", "relabel"):

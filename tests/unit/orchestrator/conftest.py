@@ -30,6 +30,7 @@ class Town:
     api: HfApi
     folder: Path
     corrections: list[datetime] = field(default_factory=list)
+    counted: int = 0  # times
 
     def wheel(self, holder: str = "one") -> Wheel:
         settings = {
@@ -43,6 +44,7 @@ class Town:
         return Wheel(get_config(settings), self.api, PREPARE, self.count, Rules(min_corrections=2), holder)
 
     def count(self, label: str, since: datetime | None) -> Waiting:
+        self.counted += 1
         newer = [at for at in self.corrections if since is None or at > since]
         return Waiting(len(newer), max(newer, default=None))
 

@@ -33,6 +33,15 @@ def test_corrections_become_a_version_and_that_version_a_run(town: Town) -> None
     assert wheel.turn(NOW + 20 * HOUR).action == "nothing"
 
 
+def test_corrections_are_not_counted_while_a_request_is_open(town: Town) -> None:
+    town.corrections = [NOW - HOUR] * 2
+    assert town.wheel().turn(NOW).action == "prepare"
+    before = town.counted
+    assert before > 0
+    assert town.wheel().turn(NOW + MINUTE).action == "wait"
+    assert town.counted == before
+
+
 def test_a_run_is_recognised_though_the_clock_of_its_space_is_behind(town: Town) -> None:
     version = town.make_version(NOW - HOUR)
     assert town.wheel().turn(NOW).action == "retrain"

@@ -68,6 +68,12 @@ def test_after_an_error_in_the_block_the_model_has_its_own_weights(arguments: Tr
     assert float(average.model()) == 2.0
 
 
+def test_after_training_no_average_is_kept_in_memory(arguments: TrainingArguments) -> None:
+    average = followed(arguments, [1.0, 2.0], max_steps=100)
+    average.on_train_end(arguments, TrainerState(), TrainerControl())
+    assert average.averaged is None
+
+
 def test_before_training_there_is_no_average_to_compute_with() -> None:
     average = AveragedWeights(OneWeight(3.0))
     with average.in_place():

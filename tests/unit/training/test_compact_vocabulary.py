@@ -1,5 +1,6 @@
 """The compact vocabulary computes what the full one computes."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,12 @@ def test_the_rows_that_do_not_occur_are_not_in_memory_while_training(model: PreT
         mapped = full.weight.untyped_storage().filename
         assert mapped
         assert not Path(mapped).exists(), "nobody else sees the file, and it ends with the process"
+
+
+def test_the_file_of_the_checkpoint_is_not_in_memory_while_training(checkpoint: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    mapped = Path("/proc/self/maps")
+    model = AutoModelForSequenceClassification.from_pretrained(own, num_labels=3)
+    assert str(own) in mapped.read_text()
+    with compact_vocabulary(model, range(VOCABULARY)):
+        assert str(own) not in mapped.read_text()
