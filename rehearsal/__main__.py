@@ -134,8 +134,9 @@ def check_folder(checkpoint: Path) -> None:
 
 def keep(world: World, run_folder: Path) -> None:
     """Leave the Hub, the Spaces and the page of the last run to be looked at, until Ctrl-C."""
-    page = world.domain(RETRAIN_SPACE)  # the Space is paused: its port is free
-    serve(socket.create_server(("127.0.0.1", int(page.rpartition(":")[2]))), Journal(run_folder))
+    listener = socket.create_server(("127.0.0.1", 0))  # somebody may have taken the port of the paused Space
+    serve(listener, Journal(run_folder))
+    page = f"127.0.0.1:{listener.getsockname()[1]}"
     console.print("\n[bold]KEEP[/]: all of this is there until Ctrl-C")
     for what, where in (("the run", page), ("the API", world.domain(INFERENCE_SPACE))):
         console.print(f"   {what}: http://{where}/")
